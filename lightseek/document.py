@@ -1,0 +1,178 @@
+"""What was read: Document > Page > Region > Line > Word, with boxes in page pixels.
+
+These are the only types that leave the process: JSON in, JSON out (`Document.model_validate_json`).
+Knows nothing of models or images.
+"""
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+_HYPHEN_AT_LINE_END = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad]\n(?=[a-zß-ÿœ])")
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels, origin at the top left of the page."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        """Pixels across."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """Pixels down."""
+        return self.bottom - self.top
+
+    def union(self, other: "Box") -> "Box":
+        """The smallest box around both."""
+        return Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
+    def iou(self, other: "Box") -> float:
+        """Area shared with the other box over the area of both, 0 to 1."""
+        across = min(self.right, other.right) - max(self.left, other.left)
+        down = min(self.bottom, other.bottom) - max(self.top, other.top)
+        shared = max(across, 0.0) * max(down, 0.0)
+        both = self.width * self.height + other.width * other.height - shared
+        return shared / both if both > 0 else 0.0
+
+
+class Status(StrEnum):
+    """What became of a page."""
+
+    OK = "ok"
+    TRUNCATED = "truncated"
+    """The decoder reached its limit before the end of the text."""
+    FAILED = "failed"
+    """Nothing could be read; `Page.reason` says why."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Word(_Frozen):
+    """Characters between white space."""
+
+    text: str
+    box: Box
+    confidence: float
+    """Mean probability of its characters, 0 to 1."""
+
+
+class Line(_Frozen):
+    """Words on one baseline, left to right."""
+
+    words: tuple[Word, ...]
+    box: Box
+    confidence: float
+
+    @property
+    def text(self) -> str:
+        """The words with single spaces."""
+        return " ".join(word.text for word in self.words)
+
+
+class Region(_Frozen):
+    """Lines that belong together: a paragraph, a heading, a row of a table."""
+
+    label: str
+    """`text` or `heading`, or what the model called it."""
+    lines: tuple[Line, ...]
+    box: Box
+
+    @property
+    def text(self) -> str:
+        """The lines as they stand."""
+        return "\n".join(line.text for line in self.lines)
+
+    @property
+    def markdown(self) -> str:
+        """The lines joined, words that were broken at a line end made whole."""
+        flow = _HYPHEN_AT_LINE_END.sub("", self.text).replace("\n", " ")
+        return f"## {flow}" if self.label == "heading" else flow
+
+
+class Page(_Frozen):
+    """One sheet."""
+
+    number: int
+    """Place in its source, from 1."""
+    width: int
+    """Pixels across."""
+    height: int
+    """Pixels down."""
+    status: Status
+    reason: str | None = None
+    """Why the status is not `ok`."""
+    regions: tuple[Region, ...] = ()
+    """In reading order."""
+    seconds: float = 0.0
+    """Time spent on cutting and reading it."""
+
+    @property
+    def text(self) -> str:
+        """Its regions with a blank line between them."""
+        return "\n\n".join(region.text for region in self.regions)
+
+    @property
+    def markdown(self) -> str:
+        """Its regions as Markdown, and the reason where it could not be read."""
+        parts = [region.markdown for region in self.regions]
+        if self.reason is not None:
+            parts.append(f"<!-- {self.status}: {self.reason} -->")
+        return "\n\n".join(parts)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """Every word in reading order."""
+        return tuple(w for region in self.regions for line in region.lines for w in line.words)
+
+
+class Document(_Frozen):
+    """All pages of one source, in order; none is ever left out."""
+
+    source: str
+    pages: tuple[Page, ...]
+
+    @property
+    def text(self) -> str:
+        """The printed lines, with a form feed between pages."""
+        return "\f".join(f"{page.text}\n" for page in self.pages)
+
+    @property
+    def markdown(self) -> str:
+        """Paragraphs with their lines joined, headings marked, a comment where a page begins."""
+        if len(self.pages) == 1:
+            return f"{self.pages[0].markdown}\n"
+        return "\n\n".join(f"<!-- page {p.number} -->\n\n{p.markdown}" for p in self.pages) + "\n"
+
+    @property
+    def ok(self) -> bool:
+        """Whether every page was read."""
+        return all(page.status is not Status.FAILED for page in self.pages)
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """Everything, as JSON; `Document.from_json` reads it back."""
+        return self.model_dump_json(indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Document":
+        """Read what `to_json` wrote.
+
+        Raises:
+            pydantic.ValidationError: If the text is not such a document.
+        """
+        return cls.model_validate_json(text)

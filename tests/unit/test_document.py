@@ -1,0 +1,128 @@
+import pytest
+from pydantic import ValidationError
+
+from lightseek.document import Box, Document, Line, Page, Region, Status, Word
+
+
+def region(text: str, *, label: str = "text") -> Region:
+    lines = []
+    for row, printed in enumerate(text.split("\n")):
+        words = tuple(
+            Word(
+                text=word, box=Box(20.5 * i, 10 * row, 20.5 * i + 18, 10 * row + 8), confidence=0.9
+            )
+            for i, word in enumerate(printed.split())
+        )
+        box = words[0].box.union(words[-1].box)
+        lines.append(Line(words=words, box=box, confidence=0.9))
+    return Region(label=label, lines=tuple(lines), box=lines[0].box.union(lines[-1].box))
+
+
+def page(*regions: Region, number: int = 1) -> Page:
+    return Page(number=number, width=210, height=297, status=Status.OK, regions=regions)
+
+
+def failed(number: int) -> Page:
+    return Page(number=number, width=1, height=1, status=Status.FAILED, reason="page is damaged")
+
+
+def document(*pages: Page) -> Document:
+    return Document(source="some.pdf", pages=pages)
+
+
+def test_json_round_trip_keeps_everything() -> None:
+    whole = document(
+        page(region("A heading", label="heading"), region("Größe “so”\nlast line")), failed(2)
+    )
+    again = Document.from_json(whole.to_json())
+    assert again == whole
+    assert isinstance(again.pages[0].words[0].box, Box)
+    assert Document.from_json(whole.to_json(indent=None).encode()) == whole
+
+
+def test_unknown_fields_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        Document.from_json('{"source": "a", "pages": [], "author": "b"}')
+
+
+def test_documents_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        document().source = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("printed", "joined"),
+    [
+        ("two\nlines", "two lines"),
+        ("an exam-\nple of it", "an example of it"),
+        ("an exam\u2010\nple", "an example"),
+        ("an exam\u00ad\nple", "an example"),
+        ("caf-\nétéria", "cafétéria"),
+        ("a self-made man", "a self-made man"),
+        ("5 -\nfive", "5 - five"),
+    ],
+)
+def test_markdown_joins_lines_and_broken_words(printed: str, joined: str) -> None:
+    assert region(printed).markdown == joined
+
+
+@pytest.mark.parametrize("printed", ["Anglo-\nSaxon", "1914-\n1918"])
+def test_a_hyphen_that_is_not_of_a_broken_word_stays(printed: str) -> None:
+    assert "-" in region(printed).markdown
+
+
+def test_text_keeps_printed_lines_and_markdown_does_not() -> None:
+    sheet = page(region("Title", label="heading"), region("one\ntwo"))
+    assert sheet.text == "Title\n\none\ntwo"
+    assert sheet.markdown == "## Title\n\none two"
+
+
+def test_pages_are_kept_apart() -> None:
+    both = document(page(region("first")), page(region("second"), number=2))
+    assert both.text == "first\n\fsecond\n"
+    assert both.markdown == "<!-- page 1 -->\n\nfirst\n\n<!-- page 2 -->\n\nsecond\n"
+    assert document(page(region("alone"))).markdown == "alone\n"
+
+
+def test_a_failed_page_stays_visible_in_every_form() -> None:
+    whole = document(page(region("first")), failed(2), page(region("third"), number=3))
+    assert not whole.ok
+    assert "<!-- page 2 -->\n\n<!-- failed: page is damaged -->" in whole.markdown
+    assert whole.text.split("\f") == ["first\n", "\n", "third\n"]
+    assert Document.from_json(whole.to_json()).pages[1] == failed(2)
+
+
+def test_a_truncated_page_counts_as_read_and_says_why() -> None:
+    cut = page(region("so far")).model_copy(
+        update={"status": Status.TRUNCATED, "reason": "too long"}
+    )
+    assert document(cut).ok
+    assert cut.markdown == "so far\n\n<!-- truncated: too long -->"
+
+
+def test_words_come_in_reading_order() -> None:
+    sheet = page(region("a b\nc"), region("d"))
+    assert [word.text for word in sheet.words] == ["a", "b", "c", "d"]
+
+
+def test_union_holds_both_boxes() -> None:
+    left, right = Box(0, 5, 10, 15), Box(20, 0, 30, 10)
+    assert left.union(right) == right.union(left) == Box(0, 0, 30, 15)
+    assert left.union(Box(2, 6, 3, 7)) == left
+
+
+def test_iou_is_shared_over_joint_area() -> None:
+    box = Box(0, 0, 10, 10)
+    assert box.iou(box) == 1
+    assert box.iou(Box(5, 0, 15, 10)) == pytest.approx(1 / 3)
+    assert Box(5, 0, 15, 10).iou(box) == pytest.approx(1 / 3)
+    assert box.iou(Box(2, 2, 7, 6)) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("other", [Box(10, 0, 20, 10), Box(20, 20, 30, 30), Box(5, 5, 5, 5)])
+def test_boxes_that_share_no_area_have_no_iou(other: Box) -> None:
+    assert Box(0, 0, 10, 10).iou(other) == 0
+
+
+def test_empty_boxes_have_no_iou() -> None:
+    assert Box(1, 1, 1, 1).iou(Box(1, 1, 1, 1)) == 0
