@@ -1,0 +1,390 @@
+"""From a file to its pages: a path, bytes, an image or an array in, upright RGB images out, lazily.
+
+What a file is, its first bytes say and never its name. ICC profiles are ignored. Knows nothing of
+views, models or text.
+"""
+
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Shaped
+from PIL import Image, ImageOps
+
+from lightseek.errors import PageError, UsageError
+
+MAX_PIXELS = 150_000_000
+"""Of one page: an A0 sheet at 300 dpi has 139 million."""
+
+# Those that Pillow has at hand come first: looking for another imports all its plugins.
+_IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
+_HEAD_BYTES = 1024
+_PAGES_AN_OPENING = 16
+_PAGE_RANGE = re.compile(r"(?=.*\d)\s*(\d{1,9})?\s*(?:(-)\s*(\d{1,9})?)?\s*", re.ASCII)
+_DECODERS = threading.RLock()
+
+Source: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
+"""A path (`-` is standard input), the bytes of a file, an image, or pixels as an array."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageImage:
+    """One sheet in pixels."""
+
+    image: Image.Image
+    """Upright, mode RGB."""
+    source: str
+    """What messages call its file."""
+    number: int
+    """Place in its source, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadablePage:
+    """A sheet that is there but cannot be rendered."""
+
+    source: str
+    """What messages call its file."""
+    number: int
+    """Place in its source, from 1."""
+    reason: str
+    """What is wrong and how to cure it, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The chosen pages of one source: counted already, rendered one at a time.
+
+    Keeps no file open. Each iteration opens the source, holds one page, and closes the source when
+    it ends or is dropped.
+    """
+
+    source: str
+    """What messages call it: a path as given, `<stdin>`, `<bytes>`, `<image>` or `<array>`."""
+    numbers: Sequence[int]
+    """The chosen pages, ascending, from 1."""
+    _open: "Callable[[], _Book]" = field(repr=False)
+
+    def __len__(self) -> int:
+        """Number of chosen pages."""
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[PageImage | UnreadablePage]:
+        """Each page in order; one that cannot be rendered does not stop the others.
+
+        Raises:
+            PageError: If the file is gone or was replaced since it was counted.
+        """
+        with _decoders():
+            book = self._open()
+        try:
+            for number in self.numbers:
+                yield _render(book, self.source, number)
+        finally:
+            with _decoders():
+                book.close()
+
+
+def open_pages(
+    source: Source, *, dpi: int = 200, pages: str | None = None, password: str | None = None
+) -> Pages:
+    """Find the pages of a file without rendering any.
+
+    PDF and TIFF may have many pages; of an animation the first picture is the page.
+
+    Args:
+        source: A path, `-` for standard input, the bytes of a file, an image, or an array: height x
+            width (x 1, 3 for RGB, 4 for RGBA) of bool, uint8, uint16, or floats from 0 to 1.
+        dpi: Dots per inch at which PDF pages are rendered; less where a page would pass MAX_PIXELS.
+        pages: Those to take, such as `1-3,7`, `5-` (to the end) or `-2` (up to 2); None is all.
+        password: Opens an encrypted PDF.
+
+    Raises:
+        PageError: If the source cannot be opened as a whole or has no such pages.
+        UsageError: If an argument makes no sense for any file.
+    """
+    if dpi < 1:
+        raise UsageError(f"{dpi} dpi cannot be rendered: 200 suits most pages")
+    name, open_book = _find(source, dpi=dpi, password=password)
+    with _decoders():
+        book = open_book()
+        try:
+            num_pages = book.num_pages()
+        finally:
+            book.close()
+    numbers: Sequence[int] = range(1, num_pages + 1)
+    if pages is not None:
+        numbers = parse_page_range(pages, num_pages, source=name)
+    return Pages(name, numbers, open_book)
+
+
+def parse_page_range(text: str, num_pages: int, *, source: str = "the file") -> list[int]:
+    """The pages that a text such as `1-3,7`, `5-` or `-2` chooses: ascending, each once, from 1.
+
+    Raises:
+        PageError: If it asks for a page that the source does not have.
+        UsageError: If it is not such a text.
+    """
+    chosen: set[int] = set()
+    for part in text.split(","):
+        match = _PAGE_RANGE.fullmatch(part)
+        if match is None:
+            raise UsageError(f"{text!r} names no pages: write for example 1-3,7 or 5-")
+        start, dash, stop = match.groups()
+        first = int(start or 1)
+        last = int(stop or (num_pages if dash else first))
+        if (outside := max(first, last)) > num_pages:
+            plural = "" if num_pages == 1 else "s"
+            raise PageError(f"page {outside} asked for, but {source} has {num_pages} page{plural}")
+        if not 1 <= first <= last:
+            raise UsageError(f"{part.strip()!r} names no pages: they count up from 1")
+        chosen.update(range(first, last + 1))
+    return sorted(chosen)
+
+
+def _find(source: Source, *, dpi: int, password: str | None) -> "tuple[str, Callable[[], _Book]]":
+    """What to call the source, and how to open it."""
+    if isinstance(source, np.ndarray):
+        return "<array>", partial(_Picture, _image_of(source))
+    if isinstance(source, Image.Image):
+        return "<image>", partial(_Picture, source)
+    data: Path | bytes
+    if isinstance(source, bytes):
+        name, data, head = "<bytes>", source, source[:_HEAD_BYTES]
+    elif source == "-":
+        data = sys.stdin.buffer.read()
+        name, head = "<stdin>", data[:_HEAD_BYTES]
+    else:
+        name = str(source)
+        data, head = _look_into(Path(source))
+    if not head:
+        raise PageError(f"{name} is empty: copy or export it again")
+    if b"%PDF-" in head:
+        return name, partial(_Pdf, data, name, dpi, password)
+    return name, partial(_ImageFile, data, name)
+
+
+def _look_into(path: Path) -> tuple[Path | bytes, bytes]:
+    """The path of a file, or the bytes of a pipe, which flow only once; and the first of them."""
+    try:
+        if not path.is_file():
+            data = path.read_bytes()
+            return data, data[:_HEAD_BYTES]
+        with path.open("rb") as file:
+            return path, file.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise PageError(f"{path} does not exist: check its name and folder") from error
+    except IsADirectoryError as error:
+        raise PageError(f"{path} is a folder: name the files in it") from error
+    except (OSError, ValueError) as error:
+        raise PageError(f"{path} cannot be opened: {_one_line(error)}") from error
+
+
+class _Pdf:
+    """An open PDF."""
+
+    def __init__(self, data: Path | bytes, name: str, dpi: int, password: str | None) -> None:
+        self._open = partial(_open_pdf, data, name, password)
+        self._document = self._open()
+        self._num_rendered = 0
+        self._dpi = dpi
+
+    def num_pages(self) -> int:
+        return len(self._document)
+
+    def render(self, number: int) -> Image.Image:
+        # PDFium keeps what it has read of a file until that is closed: all of it in the end.
+        if self._num_rendered == _PAGES_AN_OPENING:
+            self._document.close()
+            self._document, self._num_rendered = self._open(), 0
+        self._num_rendered += 1
+        page = self._document[number - 1]
+        try:
+            width, height = page.get_size()
+            if not width * height:
+                raise PageError("the page has no area: correct its crop box or print it anew")
+            scale = min(self._dpi / 72, (MAX_PIXELS / (width * height)) ** 0.5)
+            image: Image.Image = page.render(scale=scale).to_pil()
+        finally:
+            page.close()
+        return image
+
+    def close(self) -> None:
+        self._document.close()
+
+
+def _open_pdf(data: Path | bytes, name: str, password: str | None) -> Any:
+    import pypdfium2  # it takes a tenth of a second, which images need not wait for
+
+    try:
+        document = pypdfium2.PdfDocument(data, password)
+        document.init_forms()  # or the text in filled-in fields would not be drawn
+    except (pypdfium2.PdfiumError, OSError) as error:
+        if getattr(error, "err_code", None) != pypdfium2.raw.FPDF_ERR_PASSWORD:
+            cure = "the PDF is damaged, without pages or gone: export or copy it again"
+        elif password is None:
+            cure = "it is encrypted: give its password"
+        else:
+            cure = "the password does not open it: check the password"
+        raise PageError(f"{name} cannot be opened: {cure}") from error
+    return document
+
+
+class _ImageFile:
+    """An open image file."""
+
+    def __init__(self, data: Path | bytes, name: str) -> None:
+        file = data if isinstance(data, Path) else BytesIO(data)
+        try:
+            self._image = Image.open(file, formats=_IMAGE_FORMATS)
+        except Exception as error:  # damaged headers make Pillow raise anything
+            raise PageError(
+                f"{name} cannot be opened: it is no PDF, PNG, JPEG, TIFF, WebP, BMP, GIF, PNM or "
+                "JPEG 2000, or it is cut off; convert it to one of these or copy it again"
+            ) from error
+
+    def num_pages(self) -> int:
+        if self._image.format != "TIFF":
+            return 1
+        for index in count(1):
+            try:
+                self._image.seek(index)
+            except EOFError:
+                break
+            except Exception:  # a damaged page, beyond which none can be found, counts too
+                return index + 1
+        return index
+
+    def render(self, number: int) -> Image.Image:
+        self._image.seek(number - 1)
+        return _upright_rgb(self._image)
+
+    def close(self) -> None:
+        self._image.close()
+
+
+class _Picture:
+    """An image that the caller has in memory and keeps."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+
+    def num_pages(self) -> int:
+        return 1
+
+    def render(self, number: int) -> Image.Image:
+        return _upright_rgb(self._image)
+
+    def close(self) -> None:
+        pass
+
+
+_Book: TypeAlias = _Pdf | _ImageFile | _Picture
+
+
+@contextmanager
+def _decoders() -> Iterator[None]:
+    """Pillow and PDFium as we need them, for one thread at a time, which PDFium demands.
+
+    Pillow's own limit on pixels, a global, makes way for MAX_PIXELS, and what it warns of is
+    either harmless or ends as the reason of an UnreadablePage.
+    """
+    with _DECODERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _render(book: _Book, source: str, number: int) -> PageImage | UnreadablePage:
+    """One page, or why there is none."""
+    try:
+        with _decoders():
+            return PageImage(book.render(number), source, number)
+    except PageError as refusal:
+        return UnreadablePage(source, number, str(refusal))
+    except Exception as error:  # damaged data makes decoders raise anything
+        reason = f"the page is cut off or damaged ({_one_line(error)}): export or copy it again"
+        return UnreadablePage(source, number, reason)
+
+
+def _one_line(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split()).rstrip(".")
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    """A new image with nothing but the colours, the way up that its EXIF data says."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        limit = f"the limit of {MAX_PIXELS // 10**6} million pixels"
+        raise PageError(f"{width} x {height} is above {limit}: scale it down or cut it up")
+    image.load()
+    rgb = _rgb(image)
+    rgb.info = dict(image.info)
+    with suppress(Exception):  # damaged EXIF data is no reason to lose the page
+        ImageOps.exif_transpose(rgb, in_place=True)
+    rgb.info = {}
+    return rgb
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """The colours as they look on white paper."""
+    if image.mode.startswith(("I", "F")):
+        samples = np.asarray(image)
+        return Image.fromarray(_to_bytes(samples, white=_white_of(samples))).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    paper = Image.new("RGB", image.size, "white")
+    paper.paste(layer, mask=layer)
+    return paper
+
+
+def _white_of(samples: Shaped[np.ndarray, "H W"]) -> float:
+    """The largest value of the scale: 65,535 for 16 bits; else it is told by what is there."""
+    if samples.dtype.itemsize == 2:
+        return 65535
+    peak = float(np.nanmax(samples))
+    return next((white for white in (1, 255, 65535) if peak <= white), peak)
+
+
+def _to_bytes(samples: Shaped[np.ndarray, "..."], *, white: float) -> Shaped[np.ndarray, "..."]:
+    """The same picture on a scale from 0 to 255."""
+    scaled = np.nan_to_num(samples.astype(np.float32)) * (255 / white)
+    grey: np.ndarray = np.rint(scaled).clip(0, 255).astype(np.uint8)
+    return grey
+
+
+def _image_of(pixels: Shaped[np.ndarray, "..."]) -> Image.Image:
+    """An array as an image.
+
+    Raises:
+        PageError: If its shape or its numbers are not those of an image.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if not pixels.size or pixels.shape[2:] not in ((), (3,), (4,)) or pixels.ndim < 2:
+        raise PageError(f"an array of shape {pixels.shape} is no image: give height x width (x 3)")
+    kind = pixels.dtype
+    if kind == np.uint8:
+        return Image.fromarray(pixels)
+    if kind == np.uint16:
+        return Image.fromarray(_to_bytes(pixels, white=65535))
+    if kind == np.bool_ or np.issubdtype(kind, np.floating):
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise PageError("floats are read on a scale from 0 to 1: divide by the largest, 255")
+        return Image.fromarray(_to_bytes(pixels, white=1))
+    raise PageError(f"an array of {kind} is no image: convert it to uint8, 0 black, 255 white")
