@@ -1,0 +1,236 @@
+"""Every size of a model, as frozen data: presets in TOML, `config.json` beside saved weights.
+
+No size has a default: a preset names every number, and a part that it leaves out is absent. A
+key that does not exist, or a value of the wrong type, is refused with its place in the file.
+Knows nothing of torch.
+"""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from lightseek.errors import ModelError, UsageError
+
+Activation = Literal["gelu", "quick_gelu", "relu2"]
+T = TypeVar("T")
+
+STRICT = ConfigDict(extra="forbid")
+"""A key that the dataclass does not know is an error."""
+
+PATCH_PX = 16
+"""Side of the cell that one SAM token stands for."""
+COMPRESSION = 4
+"""SAM tokens across (and down) one visual token."""
+TOKEN_PX = PATCH_PX * COMPRESSION
+"""Side of the square that one visual token stands for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """A size in rows and columns."""
+
+    __pydantic_config__: ClassVar = STRICT
+    rows: int
+    cols: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StemStage:
+    """A 3x3 convolution of stride 2 and the residual blocks after it."""
+
+    __pydantic_config__: ClassVar = STRICT
+    dim: int
+    residuals: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamConfig:
+    """The window-attention stage: 16 px patches to local features."""
+
+    __pydantic_config__: ClassVar = STRICT
+    channels: int
+    """1 reads grey, 3 reads colour."""
+    stem: tuple[StemStage, ...]
+    """Stages before the last, which has `dim` channels; none is one 16x16 convolution."""
+    dim: int
+    depth: int
+    heads: int
+    mlp_dim: int
+    activation: Activation
+    norm_eps: float
+    table: Rows
+    """Patches that the position table covers."""
+    resize_table: bool
+    """Whether the table is stretched to the view (official) or cut to its size (nano)."""
+    window: Rows
+    """Patches within which a block attends."""
+    global_blocks: tuple[int, ...]
+    """Blocks that attend over the whole view."""
+    relative_position: bool
+    neck_dim: int | None = None
+    """Channels after the neck; none is no neck."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompressorConfig:
+    """Two convolutions of stride 2: sixteen patches become one token."""
+
+    __pydantic_config__: ClassVar = STRICT
+    hidden_dim: int
+    dim: int
+    norm: bool
+    """Biases, and a norm with ReLU between the two."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipConfig:
+    """The global stage, over compressed tokens."""
+
+    __pydantic_config__: ClassVar = STRICT
+    dim: int
+    depth: int
+    heads: int
+    mlp_dim: int
+    activation: Activation
+    norm_eps: float
+    table: Rows
+    """Tokens that the position table covers."""
+    resize_table: bool
+    class_token: bool
+    pre_norm: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlaceConfig:
+    """Heads that say where each character stands."""
+
+    __pydantic_config__: ClassVar = STRICT
+    x_bins: int
+    y_bins: int
+    bin_px: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MoeConfig:
+    """Feed-forward by a few of many experts."""
+
+    __pydantic_config__: ClassVar = STRICT
+    experts: int
+    active: int
+    """Experts a token is sent to."""
+    expert_dim: int
+    shared_dim: int
+    """Width of the feed-forward that every token passes."""
+    dense_layers: int
+    """First layers that have a plain feed-forward."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderConfig:
+    """The language model."""
+
+    __pydantic_config__: ClassVar = STRICT
+    vocab_size: int
+    dim: int
+    depth: int
+    heads: int
+    mlp_dim: int
+    feed_forward: Literal["relu2", "swiglu"]
+    norm: Literal["layer", "rms"]
+    norm_eps: float
+    bias: bool
+    rope_base: float
+    max_positions: int
+    tied_head: bool
+    bidirectional_prefix: bool
+    """Whether visual tokens see each other both ways."""
+    row_marks: bool
+    """Learned markers after each row of visual tokens and between views."""
+    sliding_window: int | None = None
+    """Output tokens that an output token sees, the prompt always visible; none is all."""
+    place: PlaceConfig | None = None
+    moe: MoeConfig | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """A whole model."""
+
+    __pydantic_config__: ClassVar = STRICT
+    name: str
+    sam: SamConfig
+    compressor: CompressorConfig
+    clip: ClipConfig
+    fusion_norm: bool
+    """Whether the concatenated features are normed before the projection."""
+    decoder: DecoderConfig
+    mode: str
+    """How a page is cut into views when nothing is asked for."""
+
+    @property
+    def fused_dim(self) -> int:
+        """Channels of CLIP and compressor features side by side."""
+        return self.clip.dim + self.compressor.dim
+
+    def to_json(self) -> str:
+        """The text of a `config.json`."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def validate(kind: type[T], data: Any, *, source: str) -> T:
+    """Check plain data against a frozen dataclass.
+
+    Args:
+        kind: The dataclass.
+        data: What a TOML or JSON file holds.
+        source: What to call it in the error.
+
+    Raises:
+        ModelError: With the place and cause of every mismatch.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
+        )
+        raise ModelError(f"{source} does not fit: {faults}") from error
+
+
+def load_config(path: Path) -> ModelConfig:
+    """Read a `config.json` that `ModelConfig.to_json` wrote.
+
+    Raises:
+        ModelError: If the file is missing, no JSON, or not such a config.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path.parent} is no model folder: it has no {path.name}") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}") from error
+    return validate(ModelConfig, data, source=str(path))
+
+
+def preset_names() -> list[str]:
+    """Names that `preset` knows."""
+    files = resources.files("lightseek").joinpath("presets").iterdir()
+    return sorted(Path(file.name).stem for file in files if file.name.endswith(".toml"))
+
+
+def preset(name: str) -> ModelConfig:
+    """The sizes of a named model.
+
+    Raises:
+        UsageError: If there is no such preset.
+    """
+    if name not in preset_names():
+        raise UsageError(f"no preset {name!r}: choose one of {', '.join(preset_names())}")
+    file = resources.files("lightseek").joinpath("presets", f"{name}.toml")
+    data = tomllib.loads(file.read_text(encoding="utf-8"))
+    return validate(ModelConfig, {"name": name, **data}, source=f"preset {name}")
