@@ -1,0 +1,355 @@
+"""DeepEncoder: SAM -> 16x convolutional compressor -> CLIP, in series.
+
+Paper: DeepSeek-OCR (arXiv 2510.18234), "DeepEncoder". SAM looks at many patches through small
+windows, the compressor leaves a sixteenth of them, CLIP looks at all of those at once; both
+results side by side are projected to the decoder's width.
+
+The same classes carry the official sizes and nano's; what differs is `ModelConfig`.
+
+Axes: V views, C channels, H W rows and columns of patches, h w of visual tokens (a quarter of
+them), N tokens of a view, D width, A heads, K head width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightseek.attention import MapNorm, Mlp, attend
+from lightseek.config import (
+    COMPRESSION,
+    PATCH_PX,
+    ClipConfig,
+    CompressorConfig,
+    ModelConfig,
+    Rows,
+    SamConfig,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What the encoder makes of a batch of views."""
+
+    local: Float[Tensor, "V H W D1"]
+    """SAM features, one a patch, before the neck."""
+    fused: Float[Tensor, "V h w D2"]
+    """CLIP and compressor features side by side, one vector a visual token."""
+    tokens: Float[Tensor, "V h w D3"]
+    """Visual tokens as the decoder takes them."""
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one matrix for query, key and value.
+
+    Args:
+        dim: Width of the tokens.
+        heads: Number of heads.
+        extent: Rows and columns that relative positions tell apart; none is no such term.
+    """
+
+    def __init__(self, dim: int, heads: int, extent: Rows | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.relative_rows: nn.Parameter | None = None
+        self.relative_cols: nn.Parameter | None = None
+        if extent is not None:
+            self.relative_rows = nn.Parameter(torch.zeros(2 * extent.rows - 1, dim // heads))
+            self.relative_cols = nn.Parameter(torch.zeros(2 * extent.cols - 1, dim // heads))
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], size: Rows | None = None
+    ) -> Float[Tensor, "B N D"]:
+        """Mix the tokens of each sequence.
+
+        Args:
+            x: Tokens; row by row where they form a map.
+            size: Rows and columns of the map, needed with relative positions.
+        """
+        query, key, value = rearrange(
+            self.qkv(x), "b n (three a k) -> three b a n k", three=3, a=self.heads
+        )
+        bias = None
+        if self.relative_rows is not None and size is not None:
+            bias = self._relative_bias(query, size)
+        return self.out(rearrange(attend(query, key, value, bias), "b a n k -> b n (a k)"))
+
+    def _relative_bias(
+        self, query: Float[Tensor, "B A N K"], size: Rows
+    ) -> Float[Tensor, "B A N N"]:
+        """Score of a query for how far above and to the left a key lies."""
+        assert self.relative_rows is not None
+        assert self.relative_cols is not None
+        query_map = rearrange(query, "b a (h w) k -> b a h w k", h=size.rows)
+        rows = relative_table(self.relative_rows, size.rows)
+        cols = relative_table(self.relative_cols, size.cols)
+        by_row = torch.einsum("bahwk,hik->bahwi", query_map, rows)
+        by_col = torch.einsum("bahwk,wjk->bahwj", query_map, cols)
+        bias = by_row[..., :, None] + by_col[..., None, :]
+        return rearrange(bias, "b a h w i j -> b a (h w) (i j)")
+
+
+def relative_table(table: Float[Tensor, "R K"], length: int) -> Float[Tensor, "L L K"]:
+    """Spread a table of distances over all pairs of positions.
+
+    A table made for another length is interpolated linearly (segment-anything,
+    `get_rel_pos`).
+    """
+    wanted = 2 * length - 1
+    if table.shape[0] != wanted:
+        resized = F.interpolate(table.T[None].float(), size=wanted, mode="linear")
+        table = resized[0].T.to(table.dtype)
+    steps = torch.arange(length, device=table.device)
+    return table[steps[:, None] - steps[None, :] + length - 1]
+
+
+class PositionTable(nn.Module):
+    """A learned vector for every cell of a map.
+
+    The official models stretch the table to the view; nano cuts the view's size out of it, at a
+    random column in training, so that narrow views teach the columns of wide ones too.
+    """
+
+    def __init__(self, dim: int, size: Rows, *, resize: bool) -> None:
+        super().__init__()
+        self.resize = resize
+        self.cells = nn.Parameter(torch.randn(1, size.rows, size.cols, dim) * 0.02)
+
+    def forward(self, rows: int, cols: int, first_col: int = 0) -> Float[Tensor, "1 H W D"]:
+        """The vectors for a map of this size.
+
+        Raises:
+            ValueError: If a table that is not stretched is smaller than the map.
+        """
+        height, width = self.cells.shape[1:3]
+        if not self.resize:
+            if rows > height or first_col + cols > width:
+                raise ValueError(f"a {rows} x {cols} map does not fit a {height} x {width} table")
+            return self.cells[:, :rows, first_col : first_col + cols]
+        if (rows, cols) == (height, width):
+            return self.cells
+        table = rearrange(self.cells, "1 h w d -> 1 d h w").float()
+        table = F.interpolate(
+            table, size=(rows, cols), mode="bicubic", antialias=True, align_corners=False
+        )
+        return rearrange(table, "1 d h w -> 1 h w d").to(self.cells.dtype)
+
+
+class Residual(nn.Module):
+    """Norm, two 3x3 convolutions, and the way around them."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.norm = MapNorm(dim, eps=eps)
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "V D H W"]) -> Float[Tensor, "V D H W"]:
+        """Add what the convolutions see."""
+        return x + self.conv2(F.relu(self.conv1(self.norm(x))))
+
+
+def make_stem(config: SamConfig) -> nn.Module:
+    """Pixels to patch vectors: one 16x16 convolution, or a pyramid of strided 3x3 ones."""
+    if not config.stem:
+        return nn.Conv2d(config.channels, config.dim, PATCH_PX, stride=PATCH_PX)
+    layers: list[nn.Module] = []
+    dim = config.channels
+    for stage in config.stem:
+        layers += _strided(dim, stage.dim, config.norm_eps)
+        layers += [Residual(stage.dim, config.norm_eps) for _ in range(stage.residuals)]
+        dim = stage.dim
+    return nn.Sequential(*layers, *_strided(dim, config.dim, config.norm_eps))
+
+
+def _strided(dim: int, out_dim: int, eps: float) -> list[nn.Module]:
+    conv = nn.Conv2d(dim, out_dim, 3, stride=2, padding=1)
+    return [conv, MapNorm(out_dim, eps=eps), nn.ReLU()]
+
+
+class SamBlock(nn.Module):
+    """A transformer block whose attention stays within windows, or spans the view."""
+
+    def __init__(self, config: SamConfig, *, spans_view: bool) -> None:
+        super().__init__()
+        self.window = None if spans_view else config.window
+        extent = (
+            (config.table if spans_view else config.window) if config.relative_position else None
+        )
+        self.norm1 = nn.LayerNorm(config.dim, eps=config.norm_eps)
+        self.attention = Attention(config.dim, config.heads, extent)
+        self.norm2 = nn.LayerNorm(config.dim, eps=config.norm_eps)
+        self.mlp = Mlp(config.dim, config.mlp_dim, config.activation)
+
+    def forward(self, x: Float[Tensor, "V H W D"]) -> Float[Tensor, "V H W D"]:
+        """Attend, then feed forward."""
+        x = x + self._attend(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+    def _attend(self, x: Float[Tensor, "V H W D"]) -> Float[Tensor, "V H W D"]:
+        rows, cols = x.shape[1:3]
+        if self.window is None:
+            flat = self.attention(rearrange(x, "v h w d -> v (h w) d"), Rows(rows=rows, cols=cols))
+            return rearrange(flat, "v (h w) d -> v h w d", h=rows)
+        down, across = self.window.rows, self.window.cols
+        # zeros fill the last windows, as in segment-anything; nano's views need none
+        x = F.pad(x, (0, 0, 0, -cols % across, 0, -rows % down))
+        high = x.shape[1] // down
+        windows = rearrange(x, "v (h i) (w j) d -> (v h w) (i j) d", i=down, j=across)
+        x = rearrange(
+            self.attention(windows, self.window),
+            "(v h w) (i j) d -> v (h i) (w j) d",
+            v=x.shape[0],
+            h=high,
+            i=down,
+        )
+        return x[:, :rows, :cols]
+
+
+class SamEncoder(nn.Module):
+    """Local features: what is printed in and around every 16 px patch."""
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__()
+        self.stem = make_stem(config)
+        self.positions = PositionTable(config.dim, config.table, resize=config.resize_table)
+        self.blocks = nn.ModuleList(
+            SamBlock(config, spans_view=i in config.global_blocks) for i in range(config.depth)
+        )
+        self.neck: nn.Module = nn.Identity()
+        if config.neck_dim is not None:
+            self.neck = nn.Sequential(
+                nn.Conv2d(config.dim, config.neck_dim, 1, bias=False),
+                MapNorm(config.neck_dim, eps=config.norm_eps),
+                nn.Conv2d(config.neck_dim, config.neck_dim, 3, padding=1, bias=False),
+                MapNorm(config.neck_dim, eps=config.norm_eps),
+            )
+        self.out_dim = config.neck_dim or config.dim
+
+    def forward(
+        self, views: Float[Tensor, "V C Y X"], first_col: int = 0
+    ) -> tuple[Float[Tensor, "V H W D"], Float[Tensor, "V E H W"]]:
+        """Encode views.
+
+        Args:
+            views: Pixels from -1 to 1, sides multiples of 64.
+            first_col: Column of the position table under the view's left edge, in patches.
+
+        Returns:
+            Features of the last block, and the same after the neck.
+        """
+        x = rearrange(self.stem(views), "v d h w -> v h w d")
+        x = x + self.positions(x.shape[1], x.shape[2], first_col)
+        for block in self.blocks:
+            x = block(x)
+        return x, self.neck(rearrange(x, "v h w d -> v d h w"))
+
+
+class ConvCompressor(nn.Module):
+    """Sixteen patches to one token, by two convolutions of stride 2."""
+
+    def __init__(self, in_dim: int, config: CompressorConfig, eps: float) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_dim, config.hidden_dim, 3, 2, 1, bias=config.norm)
+        self.between: nn.Module = nn.Identity()
+        if config.norm:
+            self.between = nn.Sequential(MapNorm(config.hidden_dim, eps=eps), nn.ReLU())
+        self.conv2 = nn.Conv2d(config.hidden_dim, config.dim, 3, 2, 1, bias=config.norm)
+
+    def forward(self, x: Float[Tensor, "V D H W"]) -> Float[Tensor, "V h w E"]:
+        """Compress a map."""
+        return rearrange(self.conv2(self.between(self.conv1(x))), "v e h w -> v h w e")
+
+
+class ClipBlock(nn.Module):
+    """A transformer block over all tokens of a view."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.dim, eps=config.norm_eps)
+        self.attention = Attention(config.dim, config.heads)
+        self.norm2 = nn.LayerNorm(config.dim, eps=config.norm_eps)
+        self.mlp = Mlp(config.dim, config.mlp_dim, config.activation)
+
+    def forward(self, x: Float[Tensor, "V N D"]) -> Float[Tensor, "V N D"]:
+        """Attend, then feed forward."""
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class ClipEncoder(nn.Module):
+    """Global features: how the compressed tokens of a view relate.
+
+    Its own patch embedding is bypassed: compressed tokens take the place of patches.
+    """
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.positions = PositionTable(config.dim, config.table, resize=config.resize_table)
+        self.class_token: nn.Parameter | None = None
+        self.class_position: nn.Parameter | None = None
+        if config.class_token:
+            self.class_token = nn.Parameter(torch.zeros(config.dim))
+            self.class_position = nn.Parameter(torch.zeros(config.dim))
+        self.pre_norm: nn.Module = nn.Identity()
+        if config.pre_norm:
+            self.pre_norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
+        self.blocks = nn.ModuleList(ClipBlock(config) for _ in range(config.depth))
+
+    def forward(
+        self, tokens: Float[Tensor, "V h w D"], first_col: int = 0
+    ) -> Float[Tensor, "V h w D"]:
+        """Encode compressed tokens; the class token attends but is not returned."""
+        rows, cols = tokens.shape[1:3]
+        x = rearrange(tokens + self.positions(rows, cols, first_col), "v h w d -> v (h w) d")
+        if self.class_token is not None and self.class_position is not None:
+            first = (self.class_token + self.class_position).expand(len(x), 1, -1)
+            x = torch.cat([first, x], dim=1)
+        x = self.pre_norm(x)
+        for block in self.blocks:
+            x = block(x)
+        return rearrange(x[:, -rows * cols :], "v (h w) d -> v h w d", h=rows)
+
+
+class Projector(nn.Module):
+    """Concatenated features to the decoder's width."""
+
+    def __init__(self, in_dim: int, out_dim: int, *, norm: bool, eps: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(in_dim, eps=eps) if norm else nn.Identity()
+        self.linear = nn.Linear(in_dim, out_dim)
+
+    def forward(self, fused: Float[Tensor, "*B F"]) -> Float[Tensor, "*B D"]:
+        """Project every token."""
+        return self.linear(self.norm(fused))
+
+
+class DeepEncoder(nn.Module):
+    """Views to visual tokens: one for every 64 x 64 px."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.sam = SamEncoder(config.sam)
+        self.compressor = ConvCompressor(self.sam.out_dim, config.compressor, config.sam.norm_eps)
+        self.clip = ClipEncoder(config.clip)
+        self.projector = Projector(
+            config.fused_dim, config.decoder.dim, norm=config.fusion_norm, eps=config.clip.norm_eps
+        )
+
+    def forward(self, views: Float[Tensor, "V C Y X"], first_col: int = 0) -> Encoded:
+        """Encode views of one size.
+
+        Args:
+            views: Pixels from -1 to 1, sides multiples of 64.
+            first_col: Column of the position tables under the left edge, in visual tokens.
+        """
+        local, necked = self.sam(views, first_col * COMPRESSION)
+        compressed = self.compressor(necked)
+        # CLIP first, as the official checkpoint concatenates
+        fused = torch.cat([self.clip(compressed, first_col), compressed], dim=-1)
+        return Encoded(local=local, fused=fused, tokens=self.projector(fused))

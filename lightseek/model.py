@@ -1,0 +1,177 @@
+"""LightSeekOCR: encoder, splice, decoder and the heads that say what comes next and where.
+
+A sequence is token ids in which every `<image>` id holds the place of one visual token. The
+official family reads `[tiles][page view][separator][prompt]`; nano reads `[strip][<bos>]`, its
+visual tokens see each other both ways, and every token is told where on the strip it stands.
+
+Axes: V views, B sequences, L tokens, P prefix tokens, N visual tokens, D width, S vocabulary.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lightseek.config import TOKEN_PX, DecoderConfig, ModelConfig, PlaceConfig
+from lightseek.decoder import Decoder
+from lightseek.encoder import DeepEncoder
+
+HIDDEN = float("-inf")
+"""Score of a token that may not be seen."""
+
+
+class Places(NamedTuple):
+    """Where tokens stand on their view, as bins."""
+
+    x: Int[Tensor, "B L"]
+    y: Int[Tensor, "B L"]
+
+
+class Predicted(NamedTuple):
+    """Scores of what comes next, and of where it stands if the model has place heads."""
+
+    what: Float[Tensor, "*B S"]
+    x: Float[Tensor, "*B X"] | None
+    y: Float[Tensor, "*B Y"] | None
+
+
+class PlaceHeads(nn.Module):
+    """Tell the decoder where a token stands, and ask it where the next one does.
+
+    The same tables are added to visual tokens, which gives attention an address to go to.
+    """
+
+    def __init__(self, config: PlaceConfig, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        # the last row means nowhere: nothing has been read yet
+        self.x_table = nn.Parameter(torch.randn(config.x_bins + 1, dim) * 0.02)
+        self.y_table = nn.Parameter(torch.randn(config.y_bins + 1, dim) * 0.02)
+        self.x_head = nn.Linear(dim, config.x_bins)
+        self.y_head = nn.Linear(dim, config.y_bins)
+
+    def embed(self, places: Places) -> Float[Tensor, "B L D"]:
+        """Vectors of places."""
+        return F.embedding(places.x, self.x_table) + F.embedding(places.y, self.y_table)
+
+    def of_views(self, rows: int, cols: int, first_col: int) -> Float[Tensor, "H W D"]:
+        """Vectors of visual tokens: the mean over the bins that each one covers."""
+        bins = TOKEN_PX // self.config.bin_px
+        x = self.x_table[first_col * bins : (first_col + cols) * bins]
+        y = self.y_table[: rows * bins]
+        x_mean = reduce(x, "(w bins) d -> w d", "mean", bins=bins)
+        y_mean = reduce(y, "(h bins) d -> h d", "mean", bins=bins)
+        return y_mean[:, None] + x_mean[None]
+
+    def nowhere(self, batch: int, length: int) -> Places:
+        """The places of tokens that stand nowhere."""
+        device = self.x_table.device
+        x = torch.full((batch, length), self.config.x_bins, device=device)
+        return Places(x, torch.full_like(x, self.config.y_bins))
+
+
+class LightSeekOCR(nn.Module):
+    """The whole model; `ModelConfig` decides which of its parts are there."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        decoder = config.decoder
+        self.encoder = DeepEncoder(config)
+        self.embedding = nn.Embedding(decoder.vocab_size, decoder.dim)
+        self.row_end: nn.Parameter | None = None
+        self.view_separator: nn.Parameter | None = None
+        if decoder.row_marks:
+            self.row_end = nn.Parameter(torch.zeros(decoder.dim))
+            self.view_separator = nn.Parameter(torch.zeros(decoder.dim))
+        self.place = PlaceHeads(decoder.place, decoder.dim) if decoder.place else None
+        self.decoder = Decoder(decoder)
+        self.head: nn.Linear | None = None
+        if not decoder.tied_head:
+            self.head = nn.Linear(decoder.dim, decoder.vocab_size, bias=False)
+
+    def visual_tokens(
+        self, views: Float[Tensor, "V C Y X"], first_col: int = 0
+    ) -> Float[Tensor, "V N D"]:
+        """Encode views of one size and tell each visual token where it stands."""
+        return self.place_tokens(self.encoder(views, first_col).tokens, first_col)
+
+    def place_tokens(
+        self, tokens: Float[Tensor, "V h w D"], first_col: int = 0
+    ) -> Float[Tensor, "V N D"]:
+        """Add the vectors of their places to visual tokens, row by row."""
+        if self.place is not None:
+            rows, cols = tokens.shape[1:3]
+            tokens = tokens + self.place.of_views(rows, cols, first_col)
+        return rearrange(tokens, "v h w d -> v (h w) d")
+
+    def embed(self, ids: Int[Tensor, "B L"], places: Places | None) -> Float[Tensor, "B L D"]:
+        """Vectors of token ids, and of where they stand."""
+        x = self.embedding(ids)
+        return x if self.place is None or places is None else x + self.place.embed(places)
+
+    def splice(
+        self, ids: Int[Tensor, "B L"], visual: Float[Tensor, "N D"], image_id: int
+    ) -> Float[Tensor, "B L D"]:
+        """A prompt's embeddings, with visual tokens where `image_id` holds their places.
+
+        Raises:
+            ValueError: If places and visual tokens differ in number.
+        """
+        spots = ids == image_id
+        if int(spots.sum()) != len(visual):
+            raise ValueError(f"{int(spots.sum())} places for {len(visual)} visual tokens")
+        text = self.embed(ids, self.place.nowhere(*ids.shape) if self.place else None)
+        return text.masked_scatter(spots[..., None], visual.to(text.dtype))
+
+    def predict(self, hidden: Float[Tensor, "*B D"]) -> Predicted:
+        """Scores over the vocabulary and over places."""
+        head = self.embedding if self.head is None else self.head
+        what = F.linear(hidden, head.weight)
+        if self.place is None:
+            return Predicted(what, None, None)
+        return Predicted(what, self.place.x_head(hidden), self.place.y_head(hidden))
+
+    def forward(
+        self,
+        visual: Float[Tensor, "B N D"],
+        ids: Int[Tensor, "B L"],
+        places: Places | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """Hidden states of text after visual tokens, for training and for checking.
+
+        Args:
+            visual: Visual tokens of each sequence.
+            ids: Text of each sequence, from `<bos>` on.
+            places: Where each token of the text stands.
+        """
+        x = torch.cat([visual, self.embed(ids, places)], dim=1)
+        length = x.shape[1]
+        positions = torch.arange(length, device=x.device)[None]
+        bias = attention_bias(self.config.decoder, length, visual.shape[1], like=x)
+        hidden = self.decoder(x, self.decoder.rotary(positions, x), bias)
+        return hidden[:, visual.shape[1] :]
+
+
+def attention_bias(
+    config: DecoderConfig, length: int, prefix: int, *, like: Tensor
+) -> Float[Tensor, "L L"]:
+    """Who sees whom in a sequence that begins with `prefix` prompt tokens.
+
+    Args:
+        config: Says whether the prefix is bidirectional and how far back output looks.
+        length: Tokens of the whole sequence.
+        prefix: Tokens before the output.
+        like: A tensor of the wanted device and dtype.
+    """
+    at = torch.arange(length, device=like.device)
+    seen = at[:, None] >= at[None]
+    if config.bidirectional_prefix:
+        seen |= at[None] < prefix
+    if config.sliding_window is not None:
+        recent = at[:, None] - at[None] < config.sliding_window
+        seen &= recent | (at[None] < prefix)
+    return like.new_zeros(length, length).masked_fill(~seen, HIDDEN)
