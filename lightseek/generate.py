@@ -1,0 +1,341 @@
+"""From a prompt to tokens: prefill, then one token a step for all sequences at once.
+
+Greedy, sampling and beam search, a windowed n-gram ban, and the places of tokens for models that
+tell them. Works on embeddings and ids alone; knows nothing of text or pages.
+
+Axes: B sequences, P prompt tokens, D width, S vocabulary, X place bins across.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lightseek.decoder import KvCache
+from lightseek.errors import UsageError
+from lightseek.model import HIDDEN, LightSeekOCR, Places, attention_bias
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NgramBan:
+    """Forbid a token that would complete an n-gram already written within the last tokens."""
+
+    size: int
+    window: int
+    except_ids: frozenset[int] = frozenset()
+    """Tokens that may repeat, such as table cells."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoding:
+    """How the next token is chosen."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    """0 takes the likeliest token; above, tokens are drawn."""
+    top_k: int | None = None
+    """Draw among this many likeliest tokens."""
+    top_p: float | None = None
+    """Draw among the likeliest tokens that hold this share of the probability."""
+    beams: int = 1
+    """Above 1, the likeliest of this many sequences explored side by side."""
+    ban: NgramBan | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.beams > 1 and self.temperature > 0:
+            raise UsageError("beam search does not sample: leave out the temperature or the beams")
+        if self.max_tokens < 1 or self.beams < 1 or self.temperature < 0:
+            raise UsageError("max_tokens and beams start at 1, the temperature at 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """One finished sequence."""
+
+    ids: list[int]
+    """Tokens, the end token left out."""
+    logprobs: list[float]
+    """Natural logarithm of the probability that each token had."""
+    places: list[tuple[float, float]] | None
+    """Where each token stands on its view, in pixels, for models with place heads."""
+    finished: bool
+    """Whether the end token came before the limit."""
+
+
+class Step(NamedTuple):
+    """What one step gave to the rows that are still being read."""
+
+    rows: Int[Tensor, " R"]
+    """Their place in the batch."""
+    ids: Int[Tensor, " R"]
+    logprobs: Float[Tensor, " R"]
+    places: Float[Tensor, "R 2"] | None
+
+
+@torch.inference_mode()
+def generate(
+    model: LightSeekOCR,
+    prompt: Float[Tensor, "B P D"],
+    eos_id: int,
+    decoding: Decoding,
+    padding: Bool[Tensor, "B P"] | None = None,
+) -> list[Generated]:
+    """Read to the end.
+
+    Args:
+        model: Any model.
+        prompt: Embeddings of visual tokens and text, `LightSeekOCR.splice`.
+        eos_id: Token that ends a sequence.
+        decoding: How to choose.
+        padding: True where shorter prompts are filled up, on their left.
+
+    Returns:
+        One result a prompt, in order.
+    """
+    if decoding.beams > 1:
+        return [
+            _beam_search(model, row[None], eos_id, decoding, pad)
+            for row, pad in zip(prompt, _rows(padding, len(prompt)), strict=True)
+        ]
+    batch = len(prompt)
+    ids: list[list[int]] = [[] for _ in range(batch)]
+    logprobs: list[list[float]] = [[] for _ in range(batch)]
+    places: list[list[tuple[float, float]]] = [[] for _ in range(batch)]
+    finished = [False] * batch
+    for step in generate_steps(model, prompt, eos_id, decoding, padding):
+        where = [(0.0, 0.0)] * len(step.rows) if step.places is None else step.places.tolist()
+        for row, token, logprob, place in zip(
+            step.rows.tolist(), step.ids.tolist(), step.logprobs.tolist(), where, strict=True
+        ):
+            if token == eos_id:
+                finished[row] = True
+                continue
+            ids[row].append(token)
+            logprobs[row].append(logprob)
+            places[row].append((place[0], place[1]))
+    has_places = model.place is not None
+    return [
+        Generated(i, p, w if has_places else None, f)
+        for i, p, w, f in zip(ids, logprobs, places, finished, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def generate_steps(
+    model: LightSeekOCR,
+    prompt: Float[Tensor, "B P D"],
+    eos_id: int,
+    decoding: Decoding,
+    padding: Bool[Tensor, "B P"] | None = None,
+) -> Iterator[Step]:
+    """Greedy or sampled tokens as they come, for streaming; arguments as for `generate`.
+
+    Rows that have ended leave the batch, so a long line does not carry short ones along.
+    """
+    state = _Sequences(model, prompt, decoding.max_tokens, padding)
+    draw = torch.Generator(device=prompt.device).manual_seed(decoding.seed)
+    rows = torch.arange(len(prompt), device=prompt.device)
+    written: list[list[int]] = [[] for _ in rows]
+    hidden = state.prefill()
+    for _ in range(decoding.max_tokens):
+        predicted = model.predict(hidden)
+        scores = predicted.what
+        if decoding.ban is not None:
+            scores = _ban(scores, [written[r] for r in rows.tolist()], decoding.ban)
+        ids = _choose(scores, decoding, draw)
+        logprobs = predicted.what.float().log_softmax(-1).gather(1, ids[:, None])[:, 0]
+        next_places = None
+        place_px = None
+        if model.place is not None and predicted.x is not None and predicted.y is not None:
+            next_places = Places(predicted.x.argmax(-1)[:, None], predicted.y.argmax(-1)[:, None])
+            place_px = torch.stack([_centre(predicted.x), _centre(predicted.y)], dim=-1)
+            place_px = place_px * model.place.config.bin_px
+        yield Step(rows, ids, logprobs, place_px)
+        if decoding.ban is not None:
+            for row, token in zip(rows.tolist(), ids.tolist(), strict=True):
+                written[row].append(token)
+        alive = (ids != eos_id).nonzero()[:, 0]
+        if len(alive) == 0:
+            return
+        if len(alive) < len(rows):
+            rows, ids = rows[alive], ids[alive]
+            if next_places is not None:
+                next_places = Places(next_places.x[alive], next_places.y[alive])
+            state.select(alive)
+        hidden = state.next(ids, next_places)
+
+
+class _Sequences:
+    """Sequences being written: their cache and positions."""
+
+    def __init__(
+        self,
+        model: LightSeekOCR,
+        prompt: Float[Tensor, "B P D"],
+        max_tokens: int,
+        padding: Bool[Tensor, "B P"] | None,
+    ) -> None:
+        self.model, self.prompt, self.padding = model, prompt, padding
+        batch, length = prompt.shape[:2]
+        room = length + max_tokens
+        self.cache = KvCache(model.config.decoder, batch=batch, room=room, like=prompt)
+        positions = torch.arange(room, device=prompt.device).expand(batch, -1)
+        if padding is None:
+            positions = positions[:1]
+        else:
+            positions = (positions - padding.sum(1, keepdim=True)).clamp(min=0)
+        self.rotary = model.decoder.rotary(positions, prompt)
+
+    def prefill(self) -> Float[Tensor, "B D"]:
+        """Run the prompt and return the hidden state that predicts the first token."""
+        length = self.prompt.shape[1]
+        config = self.model.config.decoder
+        # the last prompt token predicts: only the visual tokens before it see both ways
+        bias = attention_bias(config, length, length - 1, like=self.prompt)
+        if self.padding is not None:
+            bias = bias + self._padding_bias(length)
+        hidden = self.model.decoder(self.prompt, self.rotary.at(0, length), bias, self.cache)
+        return hidden[:, -1]
+
+    def next(self, ids: Int[Tensor, " R"], places: Places | None) -> Float[Tensor, "R D"]:
+        """Write one token a sequence and return the hidden state that predicts the next."""
+        at = self.cache.length
+        bias = None
+        window = self.model.config.decoder.sliding_window
+        prompt_length = self.prompt.shape[1]
+        if self.padding is not None:
+            bias = self._padding_bias(at + 1)
+        if window is not None and at + 1 - window > prompt_length:
+            hidden_part = slice(prompt_length, at + 1 - window)
+            bias = self.prompt.new_zeros(1, 1, 1, at + 1) if bias is None else bias.clone()
+            bias[..., hidden_part] = HIDDEN
+        x = self.model.embed(ids[:, None], places)
+        return self.model.decoder(x, self.rotary.at(at, 1), bias, self.cache)[:, 0]
+
+    def select(self, rows: Int[Tensor, " R"]) -> None:
+        """Keep these sequences, in this order."""
+        self.cache.select(rows)
+        if self.padding is not None:
+            self.padding = self.padding[rows]
+            self.rotary = type(self.rotary)(self.rotary.cos[rows], self.rotary.sin[rows])
+
+    def _padding_bias(self, length: int) -> Float[Tensor, "B 1 1 M"]:
+        assert self.padding is not None
+        seen = F.pad(self.padding, (0, length - self.padding.shape[1]))
+        # a finite score: a row that sees padding alone must not become NaN
+        low = torch.finfo(self.prompt.dtype).min / 2
+        return self.prompt.new_zeros(seen.shape).masked_fill(seen, low)[:, None, None]
+
+
+def _choose(
+    scores: Float[Tensor, "R S"], decoding: Decoding, draw: torch.Generator
+) -> Int[Tensor, " R"]:
+    """The likeliest token, or one drawn by temperature, top-k and top-p."""
+    if decoding.temperature == 0:
+        return scores.argmax(-1)
+    scores = scores.float() / decoding.temperature
+    if decoding.top_k is not None:
+        kth = scores.topk(min(decoding.top_k, scores.shape[-1]), dim=-1).values[:, -1:]
+        scores = scores.masked_fill(scores < kth, HIDDEN)
+    if decoding.top_p is not None:
+        ordered, order = scores.sort(dim=-1, descending=True)
+        probabilities = ordered.softmax(-1)
+        # the likeliest token always stays: what counts is the mass before each
+        beyond = probabilities.cumsum(-1) - probabilities >= decoding.top_p
+        scores = ordered.masked_fill(beyond, HIDDEN).gather(1, order.argsort(-1))
+    return torch.multinomial(scores.softmax(-1), 1, generator=draw)[:, 0]
+
+
+def _ban(
+    scores: Float[Tensor, "R S"], written: list[list[int]], ban: NgramBan
+) -> Float[Tensor, "R S"]:
+    """Scores without the tokens that would repeat an n-gram."""
+    scores = scores.clone()
+    for row, ids in enumerate(written):
+        banned = banned_tokens(ids, ban)
+        if banned:
+            scores[row, sorted(banned)] = HIDDEN
+    return scores
+
+
+def banned_tokens(ids: list[int], ban: NgramBan) -> set[int]:
+    """Tokens that would complete an n-gram that the last `window` tokens already hold."""
+    if len(ids) < ban.size:
+        return set()
+    last = ids[len(ids) - ban.size + 1 :]
+    recent = ids[-ban.window :]
+    starts = range(len(recent) - ban.size + 1)
+    found = {recent[i + ban.size - 1] for i in starts if recent[i : i + ban.size - 1] == last}
+    return found - ban.except_ids
+
+
+def _centre(scores: Float[Tensor, "R X"]) -> Float[Tensor, " R"]:
+    """Where the likeliest bin and its two neighbours balance, in bins from the left edge.
+
+    Finer than a bin: a character between two bins gives both of them some probability.
+    """
+    last = scores.shape[-1] - 1
+    best = scores.argmax(-1, keepdim=True)
+    near = (best + torch.tensor([-1, 0, 1], device=scores.device)).clamp(0, last)
+    weights = scores.float().softmax(-1).gather(1, near)
+    return (weights * (near + 0.5)).sum(-1) / weights.sum(-1)
+
+
+def _rows(padding: Bool[Tensor, "B P"] | None, batch: int) -> list[Bool[Tensor, "1 P"] | None]:
+    return [None] * batch if padding is None else [row[None] for row in padding]
+
+
+def _beam_search(
+    model: LightSeekOCR,
+    prompt: Float[Tensor, "1 P D"],
+    eos_id: int,
+    decoding: Decoding,
+    padding: Bool[Tensor, "1 P"] | None,
+) -> Generated:
+    """The sequence of the highest mean log-probability among those explored."""
+    beams = decoding.beams
+    state = _Sequences(model, prompt, decoding.max_tokens, padding)
+    hidden = state.prefill()
+    open_beams = [Generated([], [], None if model.place is None else [], False)]
+    done: list[Generated] = []
+    for _ in range(decoding.max_tokens):
+        predicted = model.predict(hidden)
+        scores = predicted.what
+        if decoding.ban is not None:
+            scores = _ban(scores, [beam.ids for beam in open_beams], decoding.ban)
+        logprobs = scores.float().log_softmax(-1)
+        sums = logprobs.new_tensor([sum(beam.logprobs) for beam in open_beams])
+        totals = (logprobs + sums[:, None]).flatten()
+        best = totals.topk(min(2 * beams, len(totals))).indices.tolist()
+        vocabulary = scores.shape[-1]
+        origins: list[int] = []
+        grown: list[Generated] = []
+        for parent, token in ((i // vocabulary, i % vocabulary) for i in best):
+            beam, gain = open_beams[parent], float(logprobs[parent, token])
+            if token == eos_id:
+                done.append(Generated(beam.ids, [*beam.logprobs, gain], beam.places, True))
+            elif len(grown) < beams:
+                places = beam.places
+                if places is not None and predicted.x is not None and predicted.y is not None:
+                    at = (_centre(predicted.x)[parent], _centre(predicted.y)[parent])
+                    bin_px = model.place.config.bin_px if model.place else 1
+                    places = [*places, (float(at[0]) * bin_px, float(at[1]) * bin_px)]
+                grown.append(Generated([*beam.ids, token], [*beam.logprobs, gain], places, False))
+                origins.append(parent)
+        open_beams = grown
+        if len(done) >= beams or not open_beams:
+            break
+        kept = torch.tensor(origins, device=prompt.device)
+        state.select(kept)
+        ids = torch.tensor([beam.ids[-1] for beam in open_beams], device=prompt.device)
+        next_places = None
+        if predicted.x is not None and predicted.y is not None:
+            x, y = predicted.x.argmax(-1)[kept], predicted.y.argmax(-1)[kept]
+            next_places = Places(x[:, None], y[:, None])
+        hidden = state.next(ids, next_places)
+    return max(done or open_beams, key=lambda beam: sum(beam.logprobs) / max(len(beam.logprobs), 1))
