@@ -1,0 +1,184 @@
+"""Read a folder of pages with known text and pool what was found, set by set.
+
+A folder holds images or PDFs with their true text beside them: `page.png` and `page.txt`. Each
+sub-folder is a set of its own. Knows nothing of models: an engine is whatever turns files into
+documents.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from lightseek.document import Document, Status
+from lightseek.errors import UsageError, require
+from lightseek.eval.metrics import Score, score
+from lightseek.eval.report import ItemReport, Machine, Report, SetReport
+
+SOURCE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pdf")
+"""What may stand beside a `.txt`; of several with one stem the first counts, so images go first."""
+
+_PRINTED_LINES = ".lines.txt"
+"""The same text with its printed line breaks: no item of its own."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What can be measured: `OCR`, or anything that reads files."""
+
+    def read_all(self, sources: Sequence[Path], /) -> Iterator[Document]:
+        """One document for each source, in order; what cannot be read is a failed page."""
+        ...
+
+
+class Item(NamedTuple):
+    """One image or PDF and its true text."""
+
+    source: Path
+    truth: Path
+
+
+def find_items(folder: Path) -> dict[str, list[Item]]:
+    """Pair images and PDFs with the `.txt` of the same stem.
+
+    Files without a partner are passed over: a set may hold manifests and spare images.
+
+    Args:
+        folder: It and all its sub-folders are searched.
+
+    Returns:
+        Set name to its items, both in order of their names. A sub-folder is named by its path
+        from the folder.
+
+    Raises:
+        UsageError: If it is not a folder, or holds no pair.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder: give one with images and their .txt beside")
+    sets: dict[str, list[Item]] = {}
+    for directory in sorted([folder, *(path for path in folder.rglob("*") if path.is_dir())]):
+        inner = directory.relative_to(folder).as_posix()
+        name = folder.resolve().name if directory == folder else inner
+        if items := _pair(directory):
+            sets.setdefault(name, []).extend(items)
+    if not sets:
+        raise UsageError(
+            f"nothing to measure in {folder}: "
+            "put the true text beside each image or PDF, page.txt beside page.png"
+        )
+    return sets
+
+
+def evaluate(
+    engine: Engine,
+    folder: Path,
+    *,
+    model: str,
+    limit: int | None = None,
+    on_item: Callable[[int, int], object] | None = None,
+) -> Report:
+    """Read every item of a folder and compare it with its truth.
+
+    Args:
+        engine: What reads.
+        folder: As `find_items` wants it.
+        model: Name of what reads, for the report.
+        limit: Items a set at most, the first by name.
+        on_item: Called after each item with the number of items read and of all items.
+
+    Raises:
+        UsageError: If there is nothing to measure, or a truth is not UTF-8.
+        MissingExtraError: If rapidfuzz is not installed.
+    """
+    require("rapidfuzz", extra="eval")
+    sets = {name: items[:limit] for name, items in find_items(folder).items()}
+    # A broken truth must show before hours of reading, not after.
+    truths = {name: [_read_truth(item.truth) for item in items] for name, items in sets.items()}
+    total = sum(map(len, sets.values()))
+    numbers = count(1)
+
+    def tick() -> None:
+        if on_item is not None:
+            on_item(next(numbers), total)
+
+    measured: list[SetReport] = []
+    texts: list[ItemReport] = []
+    for name, items in sets.items():
+        documents, seconds = _read([item.source for item in items], engine, tick)
+        reads = [_text(document) for document in documents]
+        scores = [score(read, truth) for read, truth in zip(reads, truths[name], strict=True)]
+        measured.append(_pool(name, scores, documents, seconds))
+        paths = [item.source.relative_to(folder).as_posix() for item in items]
+        texts += map(_item_report, paths, scores, reads, truths[name])
+    return Report(
+        model=model,
+        version=version("lightseek-ocr"),
+        date=datetime.now(UTC).date(),
+        machine=Machine.here(),
+        sets=tuple(measured),
+        items=tuple(texts),
+    )
+
+
+def _pair(directory: Path) -> list[Item]:
+    files = sorted(path for path in directory.iterdir() if path.is_file())
+    sources: dict[str, Path] = {}
+    for suffix in SOURCE_SUFFIXES:
+        for path in files:
+            if path.suffix.lower() == suffix:
+                sources.setdefault(path.stem, path)
+    return [
+        Item(sources[path.stem], path)
+        for path in files
+        if path.suffix == ".txt" and path.stem in sources and not path.name.endswith(_PRINTED_LINES)
+    ]
+
+
+def _read_truth(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text: save it as UTF-8") from error
+
+
+def _read(
+    sources: Sequence[Path], engine: Engine, tick: Callable[[], None]
+) -> tuple[list[Document], float]:
+    """The documents and the seconds they took."""
+    documents = []
+    began = perf_counter()
+    for document in engine.read_all(sources):
+        documents.append(document)
+        tick()
+    return documents, perf_counter() - began
+
+
+def _text(document: Document) -> str:
+    """What was read; nothing for a failed page, so that all its characters count as errors."""
+    return "\f".join(page.text for page in document.pages if page.status is not Status.FAILED)
+
+
+def _item_report(path: str, found: Score, read: str, truth: str) -> ItemReport:
+    return ItemReport(path=path, cer=found.cer, read=read, truth=truth)
+
+
+def _pool(
+    name: str, scores: Sequence[Score], documents: Sequence[Document], seconds: float
+) -> SetReport:
+    pages = [page for document in documents for page in document.pages]
+    whole = sum(scores, Score())
+    return SetReport(
+        name=name,
+        items=whole.items,
+        pages=len(pages),
+        failed=sum(page.status is Status.FAILED for page in pages),
+        characters=whole.characters,
+        cer=whole.cer,
+        caseless_cer=whole.caseless_cer,
+        word_f1=whole.word_f1,
+        repeat_rate=whole.repeat_rate,
+        seconds_per_page=seconds / max(len(pages), 1),
+    )
