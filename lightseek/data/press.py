@@ -1,0 +1,234 @@
+"""How a line is printed and worn before it becomes a strip.
+
+    draw_look -> (set a line) -> print_line -> wear -> (bring to size) -> mount
+
+Knows nothing of labels.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageDraw
+
+from lightseek.data import degrade
+from lightseek.data.lettering import Line
+
+
+class Sheet(NamedTuple):
+    """The size at which a strip is printed."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What is drawn by lot before anything is placed."""
+
+    press: Literal["print", "typewriter", "receipt"]
+    line_px: float
+    """Ascender to descender, in pixels of the strip."""
+    scale_x: float
+    scale_y: float
+    """Pixels of the sheet for one of the strip; where they differ, letters are wide or narrow."""
+    paper: int
+    ink: int
+    bilevel: bool
+    mixed: bool
+    """Some words stand in another face of the family."""
+    tracking_em: float
+    space: float
+    """Gap between words over that of the face."""
+    wide_gaps: bool
+    far_word: int
+    """The word that begins a far column; 0 for none."""
+    ligatures: bool
+    room: float
+    """Share of the strip that may be written on."""
+
+
+def draw_look(rng: random.Random, difficulty: float) -> Look:
+    """Draw a look; at difficulty 0 only sizes and margins differ."""
+
+    def chance(probability: float) -> bool:
+        return rng.random() < probability * difficulty
+
+    draw = rng.random() / max(difficulty, 1e-9)
+    press: Literal["print", "typewriter", "receipt"] = (
+        "typewriter" if draw < 0.08 else "receipt" if draw < 0.12 else "print"
+    )
+    scale = rng.choice((1.4, 2, 2) if press == "receipt" else (1, 1, 1, 1, 0.6, 0.75, 1.4, 2, 2, 2))
+    stretch = 1.0
+    if chance(0.3):
+        stretch = rng.uniform(0.8, 1.2) if rng.random() < 0.8 else rng.uniform(0.65, 1.6)
+    bilevel = chance(0.5 if scale >= 1.4 else 0.4 if scale < 1 else 0.08)
+    paper = 255 - round(70 * rng.random() ** 1.5 * difficulty)
+    ink = rng.randint(0, 110) if rng.random() < 0.85 else rng.randint(80, 150)
+    return Look(
+        press=press,
+        line_px=rng.uniform(20, 58) if rng.random() < 0.5 else rng.uniform(28, 46),
+        scale_x=scale * stretch,
+        scale_y=scale,
+        paper=255 if bilevel else paper,
+        ink=0 if bilevel else min(round(ink * difficulty), paper - 45),
+        bilevel=bilevel,
+        mixed=chance(0.1),
+        tracking_em=rng.uniform(-0.03, 0.14) if chance(0.12) else 0.0,
+        space=rng.uniform(0.7, 1.8) if chance(0.3) else 1.0,
+        wide_gaps=chance(0.07),
+        far_word=rng.randrange(1, 6) if chance(0.05) else 0,
+        ligatures=chance(0.3),
+        room=rng.uniform(0.3, 1) if chance(0.12) else 1.0,
+    )
+
+
+def print_line(
+    rng: random.Random,
+    line: Line,
+    look: Look,
+    sheet: Sheet,
+    words: Sequence[str],
+    difficulty: float,
+) -> degrade.Grey:
+    """The line, and what a cutter leaves of what stands around it."""
+
+    def chance(probability: float) -> bool:
+        return rng.random() < probability * difficulty
+
+    image = Image.new("L", sheet, look.paper)
+    draw = ImageDraw.Draw(image)
+    if chance(0.3):
+        _print_neighbours(rng, draw, line, look, sheet, words)
+    _print_glyphs(rng, draw, line, look)
+    _print_rules(rng, draw, line, look, sheet, difficulty)
+    return np.asarray(image)
+
+
+def _print_glyphs(rng: random.Random, draw: ImageDraw.ImageDraw, line: Line, look: Look) -> None:
+    for is_gap, word in groupby(line.glyphs, key=lambda glyph: glyph.drawn == " "):
+        glyphs = list(word)
+        if is_gap:
+            continue
+        uneven = 0.4 if look.press == "typewriter" else 0.0
+        if not uneven and not look.tracking_em:
+            # one call for a word is faster than one for each of its characters
+            glyphs = [glyphs[0]._replace(drawn="".join(glyph.drawn for glyph in glyphs))]
+        for glyph in glyphs:
+            tone = round(look.ink + (look.paper - look.ink) * rng.uniform(0, uneven))
+            at = (glyph.x, line.baseline + glyph.drop)
+            draw.text(at, glyph.drawn, font=glyph.type.font, fill=tone, anchor="ls")
+
+
+def _print_neighbours(
+    rng: random.Random,
+    draw: ImageDraw.ImageDraw,
+    line: Line,
+    look: Look,
+    sheet: Sheet,
+    words: Sequence[str],
+) -> None:
+    """Feet of the line above and heads of the line below, within where the line was cut out."""
+    type_ = line.type
+    pitch = type_.line_height * rng.uniform(0.85, 1.1)
+    num_characters = int(sheet.width / max(1.0, type_.advance("n")))
+    for y in (line.baseline - pitch, line.baseline + pitch):
+        if rng.random() < 0.7 and words:
+            start = rng.randrange(len(words))
+            text = " ".join(words[start : start + 40])[:num_characters]
+            text = "".join(c for c in text if c == " " or c in type_.face.covers)
+            x = line.left - rng.uniform(0, 40) * look.scale_x
+            draw.text((x, y), text, font=type_.font, fill=look.ink, anchor="ls")
+    top = line.baseline - type_.ascent * rng.uniform(0.88, 1.12)
+    bottom = line.baseline + type_.descent * rng.uniform(0.75, 1.3)
+    if top > 0:
+        draw.rectangle((0, 0, sheet.width, top), fill=look.paper)
+    if bottom < sheet.height:
+        draw.rectangle((0, bottom, sheet.width, sheet.height), fill=look.paper)
+
+
+def _print_rules(
+    rng: random.Random,
+    draw: ImageDraw.ImageDraw,
+    line: Line,
+    look: Look,
+    sheet: Sheet,
+    difficulty: float,
+) -> None:
+    """Rules under, over and beside the line, and underlined words."""
+
+    def chance(probability: float) -> bool:
+        return rng.random() < probability * difficulty
+
+    thickness = max(1, int(look.scale_y * rng.uniform(0.8, 2)))
+    below = line.baseline + line.type.descent * rng.uniform(0.3, 0.9)
+    above = line.baseline - line.type.ascent * rng.uniform(1.0, 1.15)
+    for y, probability in ((below, 0.05), (above, 0.02)):
+        if chance(probability):
+            left = line.left if rng.random() < 0.5 else 0
+            right = line.end if rng.random() < 0.5 else sheet.width
+            draw.line((left, y, right, y), fill=look.ink, width=thickness)
+    if line.glyphs and chance(0.03):
+        first, last = sorted(rng.choices(line.glyphs, k=2), key=lambda glyph: glyph.x)
+        draw.line((first.x, below, last.right, below), fill=look.ink, width=thickness)
+    for x in (line.left - 3 * look.scale_x, line.end + 3 * look.scale_x):
+        if chance(0.02):
+            draw.line((x, 0, x, sheet.height), fill=look.ink, width=thickness)
+
+
+def wear(
+    rng: random.Random, image: degrade.Grey, look: Look, difficulty: float
+) -> tuple[degrade.Grey, Float[np.ndarray, "2 3"]]:
+    """What happens at the size of the sheet; the matrix says where points went."""
+
+    def chance(probability: float) -> bool:
+        return rng.random() < probability * difficulty
+
+    scale = look.scale_y
+    if chance(0.08):
+        image = degrade.specks(image, rng, scale=scale)
+    if scale >= 1.4 and chance(0.2):
+        image = degrade.ink_spread(image, rng)
+    if look.press == "receipt" and not look.bilevel and rng.random() < 0.5:
+        image = degrade.dot_matrix(image, rng, pitch=look.line_px * scale / rng.uniform(18, 28))
+    # faded ink does not survive a threshold
+    if chance(0.03 if look.press == "print" else 0.15 if look.bilevel else 0.6):
+        image = degrade.fade(image, rng)
+    matrix = np.eye(2, 3)
+    if chance(0.15):
+        limit = min(1.0, 512 * scale / image.shape[1])
+        image, matrix = degrade.rotate(image, rng, max_degrees=limit)
+    if look.bilevel:
+        image = _to_bilevel(rng, image, look)
+    elif chance(0.7 if look.press == "typewriter" else 0.25):
+        image = degrade.blur(image, rng, scale=0.8 * scale)
+    if chance(0.07):
+        image = degrade.low_resolution(image, rng, scale=rng.uniform(0.4, 0.65) / scale)
+    return image, matrix
+
+
+def _to_bilevel(rng: random.Random, image: degrade.Grey, look: Look) -> degrade.Grey:
+    if look.scale_y < 1 or rng.random() < 0.75:
+        return degrade.bilevel(image, rng, enlarged=look.scale_y > 1)
+    # a scan in which capitals are 12 to 16 pixels high
+    share = rng.uniform(18, 28) / (look.line_px * look.scale_y)
+    return degrade.low_resolution(image, rng, scale=min(1.0, share), black_and_white=True)
+
+
+def mount(
+    image: degrade.Grey, rng: random.Random, line: Line, to_strip: Float[np.ndarray, "2 3"]
+) -> degrade.Grey:
+    """Cut closely around the line and laid on even paper, as pages are cut into strips."""
+    (left, _), (right, _) = (
+        np.array([x, line.baseline]) @ to_strip[:, :2].T + to_strip[:, 2]
+        for x in (line.left, line.end)
+    )
+    mounted = np.full_like(image, rng.choice((int(np.median(image)), int(image[0, -1]))))
+    first = max(0, int(left - rng.uniform(2, 6)))
+    last = int(right + rng.uniform(2, 6))
+    mounted[:, first:last] = image[:, first:last]
+    return mounted

@@ -1,0 +1,268 @@
+"""One line of text as a strip of paper, with the place and the extent of every character.
+
+    text -> look -> set glyphs -> print -> wear -> bring to size -> StripSample
+
+The line is printed at 0.6 to 2 times its final size, worn there, and brought to size, as scanners
+do. What is drawn and what is labelled may differ (`corpus.to_label`). Knows nothing of models, nor
+of where text and faces come from.
+
+Axes: H W pixels of the strip, n characters of its line.
+"""
+
+import random
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, Int16, UInt8
+
+from lightseek.data import degrade
+from lightseek.data.corpus import to_label
+from lightseek.data.fonts import Face
+from lightseek.data.lettering import Extent, Glyph, Line, Type
+from lightseek.data.press import Look, Sheet, draw_look, mount, print_line, wear
+
+CELL_WIDTH, CELL_HEIGHT = 4, 8
+"""Pixels of one cell of the glyph map."""
+
+_PLAIN = {**dict.fromkeys("‘’‹›", "'"), **dict.fromkeys("“”„«»", '"'), **dict.fromkeys("–—―", "-")}
+_LIGATURES = "ﬃﬄﬁﬂﬀ"
+_MIN_TYPE_PX = 8
+_MAX_CACHED_TYPES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class StripSample:
+    """A strip and everything that is true of it; places are in pixels of the image."""
+
+    image: UInt8[np.ndarray, "H W"]
+    text: str
+    glyphs: Int16[np.ndarray, "H//8 W//4"]
+    """Token id of the character that covers the cell, 0 where there is none."""
+    boxes: Float32[np.ndarray, "n 4"]
+    """Left, top, right and bottom of the ink of every character; of a space, its gap."""
+    places: Float32[np.ndarray, "n+1 2"]
+    """x and y of the middle of every character, spaces included, and of the end of the line."""
+
+
+class StripRenderer:
+    """Draws lines of text in many faces, sizes, layouts and states of wear.
+
+    Args:
+        faces: Families are equally likely, and so are the faces of a family.
+        ids: Token id of every character that a label may hold.
+    """
+
+    def __init__(self, faces: Sequence[Face], ids: Mapping[str, int]) -> None:
+        self._families = _by_family(faces)
+        self._monospaced = _by_family([f for f in faces if f.monospaced]) or self._families
+        self._typewriters = _by_family([f for f in faces if f.typewriter]) or self._monospaced
+        self._ids = ids
+        extents: dict[Face, dict[str, Extent]] = {face: {} for face in faces}
+        self._open = lru_cache(_MAX_CACHED_TYPES)(lambda face, px: Type(face, px, extents[face]))
+        # a strip is too small to share among threads, and training has none to spare
+        cv2.setNumThreads(0)
+
+    def render(
+        self,
+        rng: random.Random,
+        text: str,
+        *,
+        width: int,
+        height: int = 64,
+        difficulty: float = 1.0,
+    ) -> StripSample:
+        """Draw as many words as fit.
+
+        Args:
+            rng: Source of every decision: its state and the other arguments make the sample.
+            text: What to write; white space of any kind counts as one space, and characters that
+                the face or `ids` lacks are replaced by plainer ones or left out.
+            width: Of the strip in pixels, a multiple of 4.
+            height: Of the strip in pixels, a multiple of 8.
+            difficulty: From 0, clean black print, to 1, every kind of layout and wear.
+        """
+        look = draw_look(rng, difficulty)
+        sheet = Sheet(round(width * look.scale_x), round(height * look.scale_y))
+        types = self._choose_types(rng, look, sheet.height)
+        words = unicodedata.normalize("NFC", text).split()
+        left, right = _margins(rng, width, look)
+        glyphs = self._set(rng, words, types, look, left, right)
+        if glyphs and rng.random() < 0.06 * difficulty:
+            shift = rng.uniform(0, max(0.0, right - glyphs[-1].right))
+            glyphs = [glyph._replace(x=glyph.x + shift) for glyph in glyphs]
+        baseline = _baseline(rng, types[0], sheet.height)
+        end = glyphs[-1].right if glyphs else left
+        line = Line(glyphs, types[0], baseline, left, end)
+
+        printed = print_line(rng, line, look, sheet, words, difficulty)
+        image, matrix = wear(rng, printed, look, difficulty)
+        image = degrade.resize(image, rng, width=width, height=height)
+        to_strip = np.diag([width / sheet.width, height / sheet.height]) @ matrix
+        image = degrade.finish(image, rng, difficulty)
+        if rng.random() < 0.2 * difficulty:
+            image = mount(image, rng, line, to_strip)
+        return self._label(image, line, to_strip)
+
+    def _choose_types(self, rng: random.Random, look: Look, sheet_height: int) -> tuple[Type, Type]:
+        """The face of the line, and another of its family for some of the words."""
+        families = {
+            "print": self._families,
+            "typewriter": self._typewriters,
+            "receipt": self._monospaced,
+        }[look.press]
+        family = rng.choice(families)
+        px = max(_MIN_TYPE_PX, int(look.line_px * look.scale_y / rng.uniform(1.15, 1.3)))
+        face, other = rng.choice(family), rng.choice(family)
+        first = self._open(face, px)
+        if first.line_height > 0.96 * sheet_height:
+            px = max(_MIN_TYPE_PX, int(px * 0.94 * sheet_height / first.line_height))
+            first = self._open(face, px)
+        return first, self._open(other, px) if look.mixed else first
+
+    def _set(
+        self,
+        rng: random.Random,
+        words: Sequence[str],
+        types: tuple[Type, Type],
+        look: Look,
+        left: float,
+        right: float,
+    ) -> list[Glyph]:
+        """Glyphs from left to right, gaps between words as spaces, none beyond the right."""
+        glyphs: list[Glyph] = []
+        first_other, last_other = sorted((rng.randrange(8), rng.randrange(16)))
+        x = left
+        num_words = 0
+        for index, word in enumerate(words):
+            type_ = types[first_other <= index < last_other]
+            drawn = self._drawable(word, type_.face.covers, ligatures=look.ligatures)
+            if not drawn:
+                continue
+            gap = _gap(rng, types[0], look, num_words, right - left) if num_words else 0.0
+            set_word = _set_word(rng, drawn, type_, look, x + gap)
+            while set_word and set_word[-1].right > right and not num_words:
+                set_word.pop()
+            if not set_word or set_word[-1].right > right:
+                break
+            if num_words:
+                glyphs.append(Glyph(" ", types[0], x, gap, 0.0))
+            glyphs += set_word
+            x = set_word[-1].right
+            num_words += 1
+        return glyphs
+
+    def _drawable(self, word: str, covers: frozenset[str], *, ligatures: bool) -> str:
+        """The word in characters that the face draws and a label can hold."""
+        if ligatures:
+            for ligature in _LIGATURES:
+                if ligature in covers:
+                    word = word.replace(to_label(ligature), ligature)
+        if all(c in covers and c in self._ids for c in word):
+            return word
+        return "".join(self._substitute(c, covers) for c in word)
+
+    def _substitute(self, character: str, covers: frozenset[str]) -> str:
+        plainer = (to_label(character), _PLAIN.get(character, ""))
+        base = unicodedata.normalize("NFKD", character)[0]
+        for candidate in (character, *plainer, base):
+            written = to_label(candidate).strip()
+            writable = written and all(c in self._ids for c in written)
+            if writable and all(c in covers for c in candidate):
+                return candidate
+        return ""
+
+    def _label(
+        self, image: degrade.Grey, line: Line, to_strip: Float[np.ndarray, "2 3"]
+    ) -> StripSample:
+        """Where everything is after the sheet became the strip."""
+        height, width = image.shape
+        scale = np.hypot(to_strip[:, 0], to_strip[:, 1])
+        marks = [mark for glyph in line.glyphs for mark in glyph.marks(line.baseline)]
+        middle = line.baseline - line.type.body_height / 2
+        spans = np.array([mark.span for mark in marks]).reshape(-1, 2)
+        centres = np.full((len(marks) + 1, 2), (line.end, middle))
+        centres[:-1, 0] = spans.mean(axis=1)
+        places = centres @ to_strip[:, :2].T + to_strip[:, 2]
+        ink = np.array([mark.ink for mark in marks]).reshape(-1, 4)
+        at = (ink[:, :2] + ink[:, 2:]) / 2 @ to_strip[:, :2].T + to_strip[:, 2]
+        half = (ink[:, 2:] - ink[:, :2]) / 2 * scale
+        boxes = np.concatenate([at - half, at + half], axis=1)
+
+        text = "".join(mark.text for mark in marks)
+        half = np.stack([np.ptp(spans, axis=1), np.full(len(marks), line.type.body_height)], axis=1)
+        half *= scale / 2
+        limits = np.array([width, height], np.float32)
+        return StripSample(
+            image=image,
+            text=text,
+            glyphs=self._map_glyphs(text, places[:-1] - half, places[:-1] + half, width, height),
+            places=places.clip(0, limits).astype(np.float32),
+            boxes=boxes.clip(0, np.tile(limits, 2)).astype(np.float32),
+        )
+
+    def _map_glyphs(
+        self,
+        text: str,
+        low: Float[np.ndarray, "n 2"],
+        high: Float[np.ndarray, "n 2"],
+        width: int,
+        height: int,
+    ) -> Int16[np.ndarray, "rows cols"]:
+        """Cells that a character covers by half, one at least, from its corners on the strip."""
+        cell = np.array([CELL_WIDTH, CELL_HEIGHT])
+        counts = np.array([width, height]) // cell
+        first = np.rint(low / cell).astype(int).clip(0, counts - 1)
+        last = np.maximum(first + 1, np.rint(high / cell).astype(int))
+        glyphs = np.zeros(counts[::-1], np.int16)
+        for character, (left, top), (right, bottom) in zip(
+            text, first.tolist(), last.tolist(), strict=True
+        ):
+            if character != " ":
+                glyphs[top:bottom, left:right] = self._ids[character]
+        return glyphs
+
+
+def _margins(rng: random.Random, width: int, look: Look) -> tuple[float, float]:
+    """Where writing may begin and must end, in pixels of the sheet."""
+    left = rng.choice((1, 2, 4, rng.uniform(2, 12), rng.uniform(2, max(3, width * 0.06))))
+    right = width - rng.uniform(1, max(3, width * 0.04))
+    right = left + (right - left) * look.room
+    return left * look.scale_x, right * look.scale_x
+
+
+def _baseline(rng: random.Random, type_: Type, sheet_height: int) -> float:
+    free = sheet_height - type_.line_height
+    top = rng.uniform(0, free) if free > 0 else free / 2
+    return top + type_.ascent
+
+
+def _gap(rng: random.Random, type_: Type, look: Look, num_words: int, room: float) -> float:
+    """Pixels between two words."""
+    if num_words == look.far_word:
+        return rng.uniform(0.05, 0.45) * room
+    gap = type_.advance(" ") * look.space + look.tracking_em * type_.px
+    if look.wide_gaps and rng.random() < 0.3:
+        gap *= rng.uniform(3, 9)
+    return max(1.0, gap)
+
+
+def _set_word(rng: random.Random, drawn: str, type_: Type, look: Look, x: float) -> list[Glyph]:
+    """The glyphs of a word, those of a typewriter not quite in line."""
+    uneven = 0.06 * type_.px if look.press == "typewriter" else 0.0
+    glyphs = []
+    for character in drawn:
+        advance = max(0.5, type_.advance(character) + look.tracking_em * type_.px)
+        glyphs.append(Glyph(character, type_, x, advance, rng.uniform(-uneven, uneven)))
+        x += advance
+    return glyphs
+
+
+def _by_family(faces: Sequence[Face]) -> list[list[Face]]:
+    families: dict[str, list[Face]] = {}
+    for face in sorted(faces, key=lambda face: face.path):
+        families.setdefault(face.family, []).append(face)
+    return list(families.values())

@@ -1,0 +1,82 @@
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lightseek.data.fonts import SHIPPED, load_faces
+from lightseek.data.lettering import Glyph, Line, Type
+from lightseek.data.press import Sheet, draw_look, mount, print_line, wear
+from lightseek.tokenizer import LATIN
+
+PLAIN = replace(draw_look(random.Random(0), 0.0), scale_x=1, scale_y=1, line_px=40)
+SHEET = Sheet(300, 64)
+
+
+@pytest.fixture(scope="module")
+def line():
+    type_ = Type(load_faces(SHIPPED, LATIN)[0], 32, {})
+    glyphs = [Glyph("E", type_, x=100 + 40 * i, advance=40, drop=0) for i in range(3)]
+    return Line(glyphs, type_, baseline=44, left=100, end=220)
+
+
+def ink(image):
+    return np.argwhere(image < 128)
+
+
+def test_a_clean_look_has_nothing_unusual():
+    for seed in range(50):
+        look = draw_look(random.Random(seed), 0.0)
+        assert (look.press, look.paper, look.ink, look.bilevel) == ("print", 255, 0, False)
+        assert (look.tracking_em, look.space, look.far_word, look.room) == (0, 1, 0, 1)
+        assert look.scale_x == look.scale_y
+        assert 20 <= look.line_px <= 58
+
+
+def test_the_mixture_holds_every_press_and_ink_that_can_be_seen():
+    looks = [draw_look(random.Random(seed), 1.0) for seed in range(400)]
+    assert {look.press for look in looks} == {"print", "typewriter", "receipt"}
+    assert all(look.paper - look.ink >= 45 for look in looks)
+    assert 0.15 < np.mean([look.bilevel for look in looks]) < 0.5
+
+
+def test_neighbours_stay_away_from_the_line(line):
+    bare = print_line(random.Random(0), line, PLAIN, SHEET, [], 0.0)
+    assert ink(bare)[:, 1].min() >= 100
+    top, bottom = ink(bare)[:, 0].min(), ink(bare)[:, 0].max()
+    added = 0
+    for seed in range(80):
+        full = print_line(random.Random(seed), line, PLAIN, SHEET, ["gjpqy", "HldbfT"] * 9, 1.0)
+        middle = np.s_[top + 6 : bottom - 4, 104:216]
+        assert np.array_equal(full[middle] < 128, bare[middle] < 128)
+        added += (full < 128).sum() > (bare < 128).sum()
+    assert 10 < added < 60
+
+
+def test_wear_says_where_the_line_went(line):
+    image = print_line(random.Random(0), line, PLAIN, SHEET, [], 0.0)
+    before = ink(image).mean(axis=0)[::-1]
+    turned = 0
+    for seed in range(60):
+        worn, matrix = wear(random.Random(seed), image, PLAIN, 1.0)
+        assert worn.shape == image.shape
+        if not np.array_equal(matrix, np.eye(2, 3)):
+            after = ink(worn).mean(axis=0)[::-1]
+            assert np.allclose(matrix @ [*before, 1], after, atol=4)
+            turned += 1
+    assert turned > 2
+
+
+def test_no_wear_without_difficulty(line):
+    image = print_line(random.Random(0), line, PLAIN, SHEET, [], 0.0)
+    worn, matrix = wear(random.Random(1), image, PLAIN, 0.0)
+    assert np.array_equal(worn, image)
+    assert np.array_equal(matrix, np.eye(2, 3))
+
+
+def test_mount_keeps_the_line_and_evens_the_rest(line):
+    image = np.random.default_rng(0).integers(200, 255, (64, 300), dtype=np.uint8)
+    mounted = mount(image, random.Random(0), line, np.eye(2, 3))
+    assert np.array_equal(mounted[:, 98:222], image[:, 98:222])
+    assert len(np.unique(mounted[:, 230:])) == 1
+    assert len(np.unique(mounted[:, :90])) == 1

@@ -1,0 +1,152 @@
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lightseek.data.corpus import to_label
+from lightseek.data.fonts import SHIPPED, load_faces
+from lightseek.data.strips import StripRenderer
+from lightseek.tokenizer import LATIN, character_tokenizer
+
+TEXT = "The quick brown fox, 12.50 of them: “jumps” over a lazy dog’s façade, again and again."
+IDS = character_tokenizer().ids
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return load_faces(SHIPPED, LATIN)
+
+
+@pytest.fixture(scope="module")
+def renderer(faces):
+    return StripRenderer(faces, IDS)
+
+
+def samples(renderer, count, *, text=TEXT, width=512, difficulty=1.0):
+    rng = random.Random(7)
+    return [renderer.render(rng, text, width=width, difficulty=difficulty) for _ in range(count)]
+
+
+def test_same_state_same_sample(renderer, faces):
+    other = StripRenderer(list(reversed(faces)), IDS)
+    for a, b in zip(samples(renderer, 12), samples(other, 12), strict=True):
+        assert a.text == b.text
+        for name in ("image", "glyphs", "places", "boxes"):
+            assert np.array_equal(getattr(a, name), getattr(b, name))
+
+
+@pytest.mark.parametrize("width", [256, 1024])
+def test_labels_fit_together(renderer, width):
+    for sample in samples(renderer, 25, width=width):
+        assert sample.image.shape == (64, width)
+        assert sample.glyphs.shape == (8, width // 4)
+        assert len(sample.places) == len(sample.text) + 1
+        assert len(sample.boxes) == len(sample.text)
+        assert all(c in IDS for c in sample.text)
+        assert to_label(TEXT).startswith(sample.text)
+        assert set(np.unique(sample.glyphs)) <= {0, *(IDS[c] for c in sample.text if c != " ")}
+
+
+def test_places_go_from_left_to_right_within_the_strip(renderer):
+    for sample in samples(renderer, 30):
+        x, y = sample.places.T
+        assert (np.diff(x) > 0).all()
+        assert x[0] >= 0
+        assert x[-1] <= 512
+        assert (y > 0).all()
+        assert (y < 64).all()
+
+
+def test_strip_is_filled_with_words_that_fit(renderer):
+    for sample in samples(renderer, 20, text="word " * 200, difficulty=0.0):
+        assert set(sample.text.split()) == {"word"}
+        assert sample.places[-1, 0] > 512 * 0.6
+
+
+def test_clean_print_has_ink_where_the_labels_say(renderer):
+    for sample in samples(renderer, 20, difficulty=0.0):
+        ink = sample.image < 160
+        columns = np.flatnonzero(ink.any(axis=0))
+        assert abs(sample.boxes[:, 0].min() - columns[0]) <= 2
+        assert abs(sample.boxes[:, 2].max() - columns[-1]) <= 3
+        for character, (left, top, right, bottom) in zip(sample.text, sample.boxes, strict=True):
+            if character != " ":
+                box = ink[int(top) : int(bottom) + 1, int(left) : int(right) + 1]
+                assert box.any()
+        inside = np.zeros_like(ink)
+        for left, top, right, bottom in sample.boxes:
+            rows = slice(max(0, int(top) - 2), int(bottom) + 3)
+            inside[rows, max(0, int(left) - 2) : int(right) + 3] = True
+        assert not (ink & ~inside).any()
+
+
+def test_glyph_map_of_clean_print_covers_the_line(renderer):
+    for sample in samples(renderer, 30, text="HAMBURG bonus mensa", difficulty=0.0):
+        rows, cols = np.nonzero(sample.glyphs)
+        assert {*sample.glyphs[rows, cols].tolist()} == {IDS[c] for c in sample.text if c != " "}
+        ink = np.flatnonzero((sample.image < 160).any(axis=0))
+        assert ink[0] - 8 < cols.min() * 4 < ink[0] + 8
+        assert ink[-1] - 8 < cols.max() * 4 + 4 < ink[-1] + 8
+        for character, (x, y) in zip(sample.text, sample.places, strict=False):
+            if character == "M":
+                assert sample.glyphs[int(y) // 8, int(x) // 4] == IDS["M"]
+
+
+def test_every_symbol_of_every_face_is_drawn(faces):
+    for face in faces:
+        renderer = StripRenderer([face], IDS)
+        symbols = sorted(face.covers)
+        for start in range(0, len(symbols), 20):
+            text = " ".join(symbols[start : start + 20])
+            sample = renderer.render(random.Random(1), text, width=2048, difficulty=0.0)
+            assert sample.text == to_label(text)
+            for character, box in zip(sample.text, sample.boxes.astype(int), strict=True):
+                left, top, right, bottom = box
+                inked = (sample.image[top : bottom + 1, left : right + 1] < 220).any()
+                assert inked or character == " "
+
+
+def test_what_a_face_lacks_is_replaced_or_left_out(faces):
+    poor = replace(faces[0], covers=frozenset("abcdeE'\"-"))
+    sample = StripRenderer([poor], IDS).render(
+        random.Random(0), "bé “ac” É–d’ xyz ⁂ de", width=1024, difficulty=0.0
+    )
+    assert sample.text == 'be "ac" E-d\' de'
+
+
+def test_ligatures_are_drawn_and_written_as_letters(faces):
+    renderer = StripRenderer([f for f in faces if "ﬁ" in f.covers][:1], IDS)
+    sample = renderer.render(random.Random(0), "ﬁ", width=256, difficulty=0.0)
+    assert sample.text == "fi"
+    assert (sample.image < 200).any()
+    assert sample.boxes[0, 2] == pytest.approx(sample.boxes[1, 0])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "    \n\t ", "漢字かな", "W" * 500, "\u200b\u0301", "i" * 900, "a\x00b", "é" * 9]
+)
+@pytest.mark.parametrize("width", [32, 256])
+def test_any_text_returns(renderer, text, width):
+    for sample in samples(renderer, 8, text=text, width=width):
+        assert len(sample.places) == len(sample.text) + 1
+        assert sample.text == sample.text.strip()
+
+
+def test_long_word_is_cut_until_it_fits(renderer):
+    for sample in samples(renderer, 10, text="n" * 500, difficulty=0.0):
+        assert 5 < len(sample.text) < 200
+        assert set(sample.text) == {"n"}
+
+
+def test_difficulty_zero_is_black_on_white(renderer):
+    for sample in samples(renderer, 20, difficulty=0.0):
+        assert np.bincount(sample.image.ravel()).argmax() == 255
+
+
+def test_mixture_holds_dark_mode_and_bilevel(renderer):
+    mixture = samples(renderer, 100, width=256)
+    dark = sum(np.median(sample.image) < 90 for sample in mixture)
+    two_levels = sum(np.isin(sample.image, (0, 255)).mean() > 0.95 for sample in mixture)
+    assert 1 <= dark <= 15
+    assert two_levels >= 5
