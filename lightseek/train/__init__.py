@@ -1,0 +1,1 @@
+"""Training: recipe, batches, loss, optimiser, checkpoints, and the loop that joins them."""

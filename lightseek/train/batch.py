@@ -1,0 +1,171 @@
+"""Strips to tensors: what is read, what should come out, and where.
+
+Batch k of a run is a function of the recipe and k alone, whatever the machine and however the
+batch is split over processes: that is what makes a resumed run equal to an uninterrupted one.
+
+Axes: B strips, Y X pixels, L tokens, y x glyph cells (8 x 4 px).
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightseek.config import TOKEN_PX, ModelConfig, PlaceConfig
+from lightseek.data.corpus import Corpus
+from lightseek.data.strips import StripRenderer, StripSample
+from lightseek.model import Places
+from lightseek.reader import PX_PER_CHARACTER, to_views
+from lightseek.tokenizer import Tokenizer
+from lightseek.train.recipe import UNIT_PX, Recipe
+
+IGNORED = -100
+"""Target that no loss looks at."""
+LENGTH_STEP = 16
+"""Text lengths are padded to a multiple of this, so that few shapes occur."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Strips of one width."""
+
+    views: Float[Tensor, "B 1 Y X"]
+    ids: Int[Tensor, "B L"]
+    targets: Int[Tensor, "B L"]
+    at_x: Int[Tensor, "B L"]
+    """Bin of the last token, as it is fed to the decoder."""
+    at_y: Int[Tensor, "B L"]
+    to_x: Int[Tensor, "B L"]
+    """Bin of the next token, as the place heads should say."""
+    to_y: Int[Tensor, "B L"]
+    glyphs: Int[Tensor, "B y x"]
+    """Token id of the character over each cell, `IGNORED` where the loss does not look."""
+    first_col: int
+    """Column of the position tables under the left edge, in visual tokens."""
+
+    @property
+    def width(self) -> int:
+        """Pixels across each strip."""
+        return self.views.shape[-1]
+
+    @property
+    def places(self) -> Places:
+        """Where each token of `ids` stands."""
+        return Places(self.at_x, self.at_y)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
+
+
+class StripBatches(Dataset[Batch]):
+    """The share of one process in every batch of a run, drawn when it is asked for."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: ModelConfig,
+        corpus: Corpus,
+        renderer: StripRenderer,
+        tokenizer: Tokenizer,
+        *,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        assert model.decoder.place is not None, "strips are read by models with place heads"
+        self.recipe, self.model, self.place = recipe, model, model.decoder.place
+        self.corpus, self.renderer, self.tokenizer = corpus, renderer, tokenizer
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        """Steps of the run."""
+        return self.recipe.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        """Draw this process' strips of a step."""
+        rng = random.Random(f"{self.recipe.seed} step {step}")
+        width = rng.choice(self.recipe.stage(step).widths)
+        first_col = rng.randint(0, self.model.clip.table.cols - width // TOKEN_PX)
+        size = self.recipe.units * UNIT_PX // width
+        difficulty = self.recipe.difficulty(step)
+        slots = range(self.rank, size, self.world)
+        rngs = [random.Random(f"{self.recipe.seed} step {step} strip {slot}") for slot in slots]
+        samples = [self.draw(r, width, difficulty) for r in rngs]
+        return collate(samples, rngs, self.tokenizer, self.place, first_col)
+
+    def draw(self, rng: random.Random, width: int, difficulty: float) -> StripSample:
+        """One strip with text that a strip of this width can hold."""
+        text = self.corpus.sample(rng, width // 5)
+        if rng.random() < 0.22:  # headings, labels, ends of paragraphs
+            text = " ".join(text.split(" ")[: rng.randint(1, 5)])
+        sample = self.renderer.render(rng, text, width=width, difficulty=difficulty)
+        if len(sample.text) >= width // PX_PER_CHARACTER:  # more than the reader waits for
+            return self.draw(rng, width, difficulty)
+        return sample
+
+
+def collate(
+    samples: Sequence[StripSample],
+    rngs: Sequence[random.Random],
+    tokenizer: Tokenizer,
+    place: PlaceConfig,
+    first_col: int,
+) -> Batch:
+    """Lay samples of one width side by side.
+
+    Args:
+        samples: Strips.
+        rngs: The source of chance of each strip, for cells and shifts.
+        tokenizer: Gives the ids of the text.
+        place: Size and number of the place bins.
+        first_col: Column under the left edge, in visual tokens; moves the bins across.
+    """
+    longest = max(len(sample.text) for sample in samples) + 1
+    length = -(-longest // LENGTH_STEP) * LENGTH_STEP
+    shape = (len(samples), length)
+    ids = np.full(shape, tokenizer.pad_id)
+    targets = np.full(shape, IGNORED)
+    at_x, at_y = np.full(shape, place.x_bins), np.full(shape, place.y_bins)
+    to_x, to_y = np.zeros(shape, int), np.zeros(shape, int)
+    shift = first_col * TOKEN_PX // place.bin_px
+    for row, (sample, rng) in enumerate(zip(samples, rngs, strict=True)):
+        count = len(sample.text)
+        tokens = [tokenizer.ids[c] for c in sample.text]
+        ids[row, : count + 1] = [tokenizer.bos_id, *tokens]
+        targets[row, : count + 1] = [*tokens, tokenizer.eos_id]
+        bins = (sample.places / place.bin_px).astype(int)
+        to_x[row, : count + 1] = (bins[:, 0] + shift).clip(0, place.x_bins - 1)
+        to_y[row, : count + 1] = bins[:, 1].clip(0, place.y_bins - 1)
+        # the place fed back is one bin off three times in ten: reading must survive its own errors
+        slips = [rng.choice((-1, 0, 1)) if rng.random() < 0.3 else 0 for _ in range(count)]
+        at_x[row, 1 : count + 1] = (to_x[row, :count] + slips).clip(0, place.x_bins - 1)
+        at_y[row, 1 : count + 1] = to_y[row, :count]
+    pixels = np.stack([sample.image for sample in samples])
+    glyphs = np.stack([choose_cells(s.glyphs, r) for s, r in zip(samples, rngs, strict=True)])
+    return Batch(
+        views=to_views(torch.from_numpy(pixels)),
+        ids=torch.from_numpy(ids),
+        targets=torch.from_numpy(targets),
+        at_x=torch.from_numpy(at_x),
+        at_y=torch.from_numpy(at_y),
+        to_x=torch.from_numpy(to_x),
+        to_y=torch.from_numpy(to_y),
+        glyphs=torch.from_numpy(glyphs),
+        first_col=first_col,
+    )
+
+
+def choose_cells(glyphs: Int[np.ndarray, "y x"], rng: random.Random) -> Int[np.ndarray, "y x"]:
+    """Half of the inked cells and a quarter as many empty ones; the rest is ignored."""
+    chance = np.random.default_rng(rng.getrandbits(64)).random(glyphs.shape)
+    inked = glyphs > 0
+    share = 0.25 * inked.sum() / max(1, (~inked).sum())
+    chosen = np.where(inked, chance < 0.5, chance < share)
+    return np.where(chosen, glyphs, IGNORED).astype(np.int64)

@@ -1,0 +1,111 @@
+"""The state of a run on disk: everything that exact resume needs, and a model folder to read with.
+
+    RUN/recipe.json             the recipe as it ran
+    RUN/checkpoint/step.json    the next step
+    RUN/checkpoint/state-*      masters and optimiser state, one file a process
+    RUN/model/                  config, tokenizer, weights: `--model RUN/model`
+    RUN/pause                   while this file exists, the run waits
+
+A checkpoint is written beside the last one and then takes its place: a killed run or a full disk
+leaves the last one whole.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch.distributed as dist
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lightseek.errors import ModelError, UsageError
+from lightseek.train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    step: int
+    """Steps done."""
+    strips: int
+    """Strips read."""
+    flops: float
+    """Floating-point operations of forward and backward passes."""
+    seconds: float
+    """Time spent training, pauses and evaluation left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where a run keeps its files."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The model folder of the last checkpoint."""
+        return self.path / "model"
+
+    @property
+    def pause_file(self) -> Path:
+        """The run waits while this exists."""
+        return self.path / "pause"
+
+    def claim(self, recipe: Recipe) -> None:
+        """Write the recipe, or check that the run that is there has the same.
+
+        Raises:
+            UsageError: If the folder holds a run of another recipe.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / "recipe.json"
+        text = json.dumps(asdict(recipe), indent=1) + "\n"
+        if file.exists() and file.read_text(encoding="utf-8") != text:
+            raise UsageError(
+                f"{self.path} holds a run of another recipe: give another folder, or remove it"
+            )
+        file.write_text(text, encoding="utf-8")
+
+    def save(self, state: dict[str, Tensor], progress: Progress, *, rank: int, world: int) -> None:
+        """Replace the checkpoint; every process calls this with its share."""
+        unfinished = self.path / "checkpoint.unfinished"
+        if rank == 0:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+        _wait(world)
+        save_file(state, unfinished / f"state-{rank}.safetensors")
+        _wait(world)
+        if rank == 0:
+            (unfinished / "step.json").write_text(json.dumps(asdict(progress)) + "\n")
+            last, old = self.path / "checkpoint", self.path / "checkpoint.old"
+            if last.exists():
+                last.rename(old)
+            unfinished.rename(last)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def load(self) -> tuple[dict[str, Tensor], Progress] | None:
+        """The last whole checkpoint, or none if the run has not saved yet.
+
+        Raises:
+            ModelError: If its files are broken.
+        """
+        for folder in (self.path / "checkpoint", self.path / "checkpoint.old"):
+            if not (folder / "step.json").exists():
+                continue
+            try:
+                progress = Progress(**json.loads((folder / "step.json").read_text()))
+                tensors: dict[str, Tensor] = {}
+                for file in sorted(folder.glob("state-*.safetensors")):
+                    tensors |= load_file(file)
+            except (SafetensorError, ValueError, TypeError) as error:
+                raise ModelError(f"{folder} is broken: {error}") from error
+            return tensors, progress
+        return None
+
+
+def _wait(world: int) -> None:
+    if world > 1:
+        dist.barrier()
