@@ -1,0 +1,64 @@
+"""Mode `blocks`: cut a page along its white space into strips of one line, in reading order.
+
+    flat_sheet -> find_segments -> reading_order -> paragraphs -> cut_strips -> Block
+
+Knows nothing of models: the strips are read elsewhere.
+"""
+
+from collections.abc import Iterable
+from functools import reduce
+
+from PIL import Image
+
+from lightseek.blocks.ink import flat_sheet
+from lightseek.blocks.order import reading_order
+from lightseek.blocks.paragraphs import body_size, paragraphs
+from lightseek.blocks.segments import find_segments
+from lightseek.blocks.strips import (
+    STRIP_HEIGHT,
+    STRIP_WIDTHS,
+    Block,
+    Strip,
+    TextLine,
+    cut_strips,
+    word_boxes,
+)
+from lightseek.document import Box
+
+__all__ = [
+    "STRIP_HEIGHT",
+    "STRIP_WIDTHS",
+    "Block",
+    "Strip",
+    "TextLine",
+    "cut_page",
+    "word_boxes",
+]
+
+
+def cut_page(image: Image.Image) -> list[Block]:
+    """Cut a page into blocks of lines, in reading order; a blank page has none."""
+    sheet = flat_sheet(image)
+    segments, pieces = find_segments(sheet)
+    page = Box(0, 0, image.width, image.height)
+    body = body_size(segments)
+    blocks = []
+    for column in reading_order(segments):
+        for paragraph in paragraphs(column, body):
+            cuts = (
+                [s for segment in row for s in cut_strips(sheet, pieces, segment, page)]
+                for row in paragraph.rows
+            )
+            lines = tuple(
+                TextLine(strips=tuple(strips), box=_around(s.box for s in strips))
+                for strips in cuts
+                if strips
+            )
+            if lines:
+                box = _around(line.box for line in lines)
+                blocks.append(Block(kind=paragraph.kind, lines=lines, box=box))
+    return blocks
+
+
+def _around(boxes: Iterable[Box]) -> Box:
+    return reduce(Box.union, boxes)

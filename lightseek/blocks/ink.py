@@ -1,0 +1,250 @@
+"""A page image to a flat, upright sheet: white paper, dark ink, lines level.
+
+Uneven light is divided out, dark pages and dark bands are turned to dark on light, and a slant of
+up to `MAX_SLANT` degrees is taken back. Knows nothing of lines or columns.
+
+Axes: H W rows and columns of pixels, N components.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+MAX_SLANT = 5.0
+"""Degrees of rotation that are looked for, either way."""
+_MAX_PIXELS = 24_000_000
+_LARGE_LETTER = 40
+_SMALL_LETTER = 7
+_EVEN_LIGHT_BELOW = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A page made flat and upright."""
+
+    grey: UInt8[np.ndarray, "H W"]
+    """Paper 255, ink dark."""
+    ink: UInt8[np.ndarray, "H W"]
+    """1 on ink."""
+    to_page: Float[np.ndarray, "2 3"]
+    """From pixels of the sheet to pixels of the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Connected pieces of ink."""
+
+    labels: Int[np.ndarray, "H W"]
+    """Number of the component at every pixel, 0 on paper."""
+    boxes: Int[np.ndarray, "N 4"]
+    """Left, top, right, bottom; row 0 is component 1."""
+    area: Int[np.ndarray, " N"]
+    """Pixels of ink."""
+
+    @property
+    def width(self) -> Int[np.ndarray, " N"]:
+        """Pixels across."""
+        return self.boxes[:, 2] - self.boxes[:, 0]
+
+    @property
+    def height(self) -> Int[np.ndarray, " N"]:
+        """Pixels down."""
+        return self.boxes[:, 3] - self.boxes[:, 1]
+
+
+def components(ink: UInt8[np.ndarray, "H W"]) -> Components:
+    """Pieces of ink that hang together, corners included."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    boxes = stats[1:, :4].copy()
+    boxes[:, 2:] += boxes[:, :2]
+    return Components(labels=labels, boxes=boxes, area=stats[1:, 4])
+
+
+def letter_height(pieces: Components) -> float:
+    """Typical height of a letter in pixels, 0 on a page without any.
+
+    The median weighs every piece by its height, so that specks and single large figures, however
+    many or large, do not outvote the letters.
+    """
+    width, height = pieces.width, pieces.height
+    likely = (height >= 3) & (width < 12 * height) & (height < 8 * width)
+    heights = np.sort(height[likely])
+    if len(heights) == 0:
+        return 0.0
+    weights = np.cumsum(np.minimum(heights, 4 * np.median(heights)))
+    return float(heights[np.searchsorted(weights, weights[-1] / 2)])
+
+
+def flat_sheet(image: Image.Image) -> Sheet:
+    """Turn a page image into dark ink on white paper with level lines."""
+    grey = np.asarray(image.convert("L"))
+    to_page = np.eye(2, 3)
+    oversize = (grey.size / _MAX_PIXELS) ** 0.5
+    if oversize > 1:
+        grey, to_page = _scaled(grey, to_page, 1 / oversize)
+    grey = _flattened(_dark_on_light(grey))
+    height = letter_height(components(_ink_of(grey)))
+    if height > _LARGE_LETTER:
+        grey, to_page = _scaled(grey, to_page, 0.6 * _LARGE_LETTER / height)
+    elif 0 < height < _SMALL_LETTER and grey.size * 4 < _MAX_PIXELS:
+        grey, to_page = _scaled(grey, to_page, 2.0)
+    ink = _ink_of(grey)
+    pieces = components(ink)
+    grey, ink = _with_bands_inverted(grey, ink, pieces, letter_height(pieces))
+    return _levelled(Sheet(grey=grey, ink=ink, to_page=to_page), _slant(pieces))
+
+
+def _scaled(
+    grey: UInt8[np.ndarray, "H W"], to_page: Float[np.ndarray, "2 3"], scale: float
+) -> tuple[UInt8[np.ndarray, "h w"], Float[np.ndarray, "2 3"]]:
+    height, width = grey.shape
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    stretch = np.diag([width / size[0], height / size[1]])
+    return cv2.resize(grey, size, interpolation=how), np.hstack(
+        [to_page[:, :2] @ stretch, to_page[:, 2:]]
+    )
+
+
+def _dark_on_light(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+    """Invert a page whose darker half is the larger one."""
+    split, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
+    dark = float(np.mean(grey <= split))
+    return 255 - grey if dark > 0.55 and np.median(grey) < 128 else grey
+
+
+def _flattened(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+    """Divide by the paper's brightness, so that paper is 255 everywhere.
+
+    Large dark areas are no paper in shadow: the estimate never falls below half of the brightest
+    paper. A small image is a crop of a line, where a local estimate would follow the ink.
+    """
+    paper = max(float(np.percentile(grey[::2, ::2], 80)), 60.0)
+    if min(grey.shape) < _EVEN_LIGHT_BELOW:
+        flat = grey.astype(np.float32) * (255 / paper)
+        return np.clip(flat, 0, 255).astype(np.uint8)
+    cell = max(16, min(grey.shape) // 50)
+    bright = cv2.dilate(grey, np.ones((7, 7), np.uint8))
+    rows, cols = (max(1, round(side / cell)) for side in grey.shape)
+    small = cv2.resize(bright, (cols, rows), interpolation=cv2.INTER_AREA)
+    small = cv2.medianBlur(cv2.dilate(small, np.ones((3, 3), np.uint8)), 5)
+    small = np.maximum(small, np.uint8(min(255.0, 0.5 * paper)))
+    light = cv2.resize(small, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.divide(grey, light, scale=255)
+
+
+def _ink_of(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+    """Mark the ink of a flat page, faint text included.
+
+    Otsu's threshold finds the strong ink. A faint piece counts when no strong ink is in it: so
+    grey text is found and the blurred edges of black letters do not tie them to their neighbours.
+    """
+    split, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
+    strong = (grey < min(max(split + 1, 110.0), 190.0)).astype(np.uint8)
+    paper = grey[::2, ::2][grey[::2, ::2] > 190]
+    noise = float(255 - np.percentile(paper, 2)) if paper.size else 0.0
+    limit = 255 - max(50.0, 1.5 * noise)
+    if limit <= split + 10:
+        return strong
+    weak = (grey < limit).astype(np.uint8)
+    _, labels = cv2.connectedComponents(weak, connectivity=8)
+    with_strong = np.zeros(int(labels.max()) + 1, np.uint8)
+    with_strong[labels[strong > 0]] = 1
+    with_strong[0] = 1
+    return strong | (1 - with_strong)[labels]
+
+
+def _with_bands_inverted(
+    grey: UInt8[np.ndarray, "H W"],
+    ink: UInt8[np.ndarray, "H W"],
+    pieces: Components,
+    letter: float,
+) -> tuple[UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]:
+    """Turn light text on dark bands and boxes into dark text on light.
+
+    A band is a solid piece whose holes are letters.
+    """
+    large = (pieces.height > 1.3 * letter) & (pieces.width > 1.5 * letter)
+    large &= pieces.area > 0.4 * pieces.width * pieces.height
+    for i in np.flatnonzero(large):
+        left, top, right, bottom = pieces.boxes[i]
+        window = np.s_[top:bottom, left:right]
+        own = (pieces.labels[window] == i + 1).astype(np.uint8)
+        filled = _filled(own)
+        holes = components(filled & (1 - own))
+        if filled.mean() < 0.8 or not _like_letters(holes, letter):
+            continue
+        inside = filled > 0
+        grey, ink = grey.copy(), ink.copy()
+        paper = int(np.median(grey[window][own > 0]))
+        span = max(255 - paper, 1)
+        light = np.clip(255 - (grey[window].astype(np.int32) - paper) * 255 // span, 0, 255)
+        grey[window][inside] = light.astype(np.uint8)[inside]
+        ink[window][inside] = (light < 128)[inside]
+    return grey, ink
+
+
+def _like_letters(holes: Components, letter: float) -> bool:
+    """Whether the light spots in a dark piece are text rather than the lights of a photograph."""
+    heights = holes.height[holes.area > 2]
+    large = heights[heights > 0.4 * letter]
+    if len(large) < 3 or len(heights) > 4 * len(large):
+        return False
+    usual = float(np.median(large))
+    return float(np.mean((large > 0.5 * usual) & (large < 2 * usual))) > 0.7
+
+
+def _filled(piece: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+    outlines, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.zeros_like(piece), outlines, -1, 1, thickness=cv2.FILLED)
+
+
+def _slant(pieces: Components) -> float:
+    """Degrees by which the lines fall to the right.
+
+    Under the right angle the feet of the letters share the fewest heights: the sum of squares of
+    their histogram is largest. Few letters say nothing; then the page is taken as it is.
+    """
+    letter = letter_height(pieces)
+    height, width = pieces.height, pieces.width
+    like_letters = (height > 0.6 * letter) & (height < 2.5 * letter) & (width < 12 * letter)
+    boxes = pieces.boxes[like_letters]
+    if len(boxes) < 12:
+        return 0.0
+    x, y = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3].astype(float)
+    bin_px = max(1.0, 0.15 * letter)
+
+    def sharpness(degrees: float) -> float:
+        feet = (y - x * np.tan(np.radians(degrees))) / bin_px
+        counts = np.bincount((feet - feet.min()).astype(int)).astype(float)
+        return float(np.sum((counts[:-1] + counts[1:]) ** 2)) if len(counts) > 1 else 0.0
+
+    angles = np.arange(-MAX_SLANT, MAX_SLANT + 0.01, 0.1)
+    scores = np.array([sharpness(angle) for angle in angles])
+    best = int(np.argmax(scores))
+    near = scores >= 0.98 * scores[best]
+    near &= np.abs(angles - angles[best]) < 0.35
+    angle = float(np.mean(angles[near]))
+    drop = abs(np.tan(np.radians(angle))) * float(np.ptp(x))
+    worthwhile = drop > 0.25 * letter and scores[best] > 1.1 * sharpness(0.0)
+    return angle if worthwhile else 0.0
+
+
+def _levelled(sheet: Sheet, degrees: float) -> Sheet:
+    """Turn the sheet so that lines that fall by some degrees are level; nothing is cut off."""
+    if degrees == 0:
+        return sheet
+    height, width = sheet.grey.shape
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
+    size = round(width * cos + height * sin), round(width * sin + height * cos)
+    turn[:, 2] += (np.array(size) - (width, height)) / 2
+    grey = cv2.warpAffine(sheet.grey, turn, size, flags=cv2.INTER_LINEAR, borderValue=255)
+    ink = cv2.warpAffine(sheet.ink * 255, turn, size, flags=cv2.INTER_LINEAR)
+    back = cv2.invertAffineTransform(turn)
+    to_page = sheet.to_page[:, :2] @ back
+    to_page[:, 2] += sheet.to_page[:, 2]
+    return Sheet(grey=grey, ink=(ink > 127).astype(np.uint8), to_page=to_page)

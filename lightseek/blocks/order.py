@@ -1,0 +1,172 @@
+"""Segments to reading order: columns left to right, headings across, tables row by row.
+
+Knows nothing of pixels.
+
+Axes: N segments.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lightseek.blocks.segments import Segment
+
+Row = list[Segment]
+"""Segments on one printed line, left to right."""
+
+_MIN_ROWS = 3
+_MIN_GUTTER = 0.9
+_SHORT_GUTTER = 2.0
+_MAX_SPACE = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Gutter:
+    """White space between two columns, from one height of the sheet to another."""
+
+    x: float
+    top: float
+    bottom: float
+
+
+def reading_order(segments: list[Segment]) -> list[list[Row]]:
+    """Columns of rows, in the order in which they are read.
+
+    The gutter between two columns with the most text is sought; what stands above it is read
+    first, then its left side, its right side, what is set into both, and what stands below.
+    Where there is none, the rows are read downwards.
+    """
+    if not segments:
+        return []
+    letter = float(np.median([s.letter for s in segments]))
+    gutter = _best_gutter(segments, letter)
+    if gutter is None:
+        return [[_joined(row) for row in _rows(segments)]]
+    beside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
+    parts = (
+        [s for s in segments if s.middle < gutter.top],
+        [s for s in beside if s.right <= gutter.x],
+        [s for s in beside if s.left >= gutter.x],
+        [s for s in beside if s.left < gutter.x < s.right],
+        [s for s in segments if s.middle > gutter.bottom],
+    )
+    return [column for part in parts for column in reading_order(part)]
+
+
+def _rows(segments: list[Segment]) -> list[Row]:
+    """Group segments on the same height into rows, top to bottom."""
+    rows: list[Row] = []
+    for segment in sorted(segments, key=lambda s: s.middle):
+        near = [row for row in rows[-4:] if _on_row(segment, row)]
+        if near:
+            min(near, key=lambda row: abs(row[-1].middle - segment.middle)).append(segment)
+        else:
+            rows.append([segment])
+    return [sorted(row, key=lambda s: s.left) for row in rows]
+
+
+def _on_row(segment: Segment, row: Row) -> bool:
+    """Whether a segment stands level with its neighbour in a row, in a place that is free."""
+    if any(s.left < segment.right and segment.left < s.right for s in row):
+        return False
+    beside = min(row, key=lambda s: max(s.left - segment.right, segment.left - s.right))
+    off = min(abs(segment.middle - beside.middle), abs(segment.base - beside.base))
+    return off < 0.5 * min(segment.tall, beside.tall)
+
+
+def _joined(row: Row) -> Row:
+    """Join what only wide word spaces part, as in justified lines."""
+    joined = [replace(row[0], pieces=list(row[0].pieces))]
+    for segment in row[1:]:
+        last = joined[-1]
+        if segment.left - last.right < _MAX_SPACE * max(segment.letter, last.letter):
+            last.take(segment)
+        else:
+            joined.append(replace(segment, pieces=list(segment.pieces)))
+    return joined
+
+
+def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
+    """The gutter with the most text on its poorer side that parts two columns."""
+    left = np.array([s.left for s in segments], float)
+    right = np.array([s.right for s in segments], float)
+    middle = np.array([s.middle for s in segments])
+    width = right - left
+    half = _MIN_GUTTER * letter / 2
+    found: list[tuple[float, _Gutter]] = []
+    for x in np.unique(np.round(left / (0.5 * letter)) * 0.5 * letter - 1.2 * half):
+        sides = right <= x - half, left >= x + half
+        across = ~(sides[0] | sides[1])
+        stops = _stops(segments, sides, across)
+        for top, bottom in itertools.pairwise(stops):
+            between = [side & (middle > top) & (middle < bottom) for side in sides]
+            if all(_num_rows(middle[side], letter) >= _MIN_ROWS for side in between):
+                text = min(float(width[side].sum()) for side in between)
+                ends = [middle[side] for side in between]
+                reach = min(e.min() for e in ends), max(e.max() for e in ends)
+                found.append((text, _Gutter(float(x), float(reach[0]), float(reach[1]))))
+    for _, gutter in sorted(found, key=lambda item: -item[0]):
+        if _parts_columns(segments, gutter, letter):
+            return gutter
+    return None
+
+
+def _stops(
+    segments: list[Segment],
+    sides: tuple[Bool[np.ndarray, " N"], Bool[np.ndarray, " N"]],
+    across: Bool[np.ndarray, " N"],
+) -> list[float]:
+    """Heights at which a gutter is crossed.
+
+    What has text beside it on both sides, as the caption of a picture that two columns flow
+    around, is set into the gutter and does not end it.
+    """
+    beside = [[segments[i] for i in np.flatnonzero(side)] for side in sides]
+    stops = [-math.inf]
+    for i in np.flatnonzero(across):
+        s = segments[i]
+        if not all(any(t.top < s.middle < t.bottom for t in side) for side in beside):
+            stops.append(s.middle)
+    return [*sorted(stops), math.inf]
+
+
+def _num_rows(middles: Float[np.ndarray, " N"], letter: float) -> int:
+    return 1 + int(np.sum(np.diff(np.sort(middles)) > 0.5 * letter)) if len(middles) else 0
+
+
+def _parts_columns(segments: list[Segment], gutter: _Gutter, letter: float) -> bool:
+    """Whether both sides of a gutter are columns of text, not of a table.
+
+    The rows of a table stand level on both sides, and its cells are short; lines of prose may
+    stand level too, but fill their column. A short gutter must be wider than the spaces between
+    words that happen to stand one below the other.
+    """
+    inside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
+    sides = [s for s in inside if s.right <= gutter.x], [s for s in inside if s.left >= gutter.x]
+    rows = [_rows(side) for side in sides]
+    white = min(s.left for s in sides[1]) - max(s.right for s in sides[0])
+    if min(map(len, rows)) < 2 * _MIN_ROWS and white < _SHORT_GUTTER * letter:
+        return False
+    if all(_is_prose(side, letter) for side in rows):
+        return True
+    few, many = sorted(sides, key=len)
+    level = np.mean([any(_level(s, other) for other in many) for s in few])
+    return bool(level < 0.7)
+
+
+def _level(one: Segment, other: Segment) -> bool:
+    """Whether two segments stand on one line."""
+    off = min(abs(one.middle - other.middle), abs(one.base - other.base))
+    return off < 0.3 * min(one.tall, other.tall)
+
+
+def _is_prose(rows: list[Row], letter: float) -> bool:
+    """Whether most rows fill the width that the longest takes."""
+    spans = np.array([row[-1].right - row[0].left for row in rows], float)
+    inked = np.array([sum(s.width for s in row) for row in rows], float)
+    width = max(row[-1].right for row in rows) - min(row[0].left for row in rows)
+    full = (spans > 0.7 * width) & (inked > 0.8 * spans)
+    return width > 10 * letter and float(np.mean(full)) > 0.5

@@ -1,0 +1,95 @@
+"""Rows of a column to paragraphs, headings and rows of tables.
+
+Knows nothing of pixels or strips.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightseek.blocks.order import Row
+from lightseek.blocks.segments import Segment
+
+_HEADING_SIZE = 1.2
+_HEADING_ROWS = 4
+_SAME_SIZE = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """Rows that belong together."""
+
+    kind: str
+    """`text` or `heading`."""
+    rows: tuple[Row, ...]
+
+
+def body_size(segments: list[Segment]) -> float:
+    """Height of the capitals of most text on the page."""
+    if not segments:
+        return 0.0
+    ordered = sorted(segments, key=lambda s: s.tall)
+    widths = np.cumsum([s.width for s in ordered])
+    return ordered[int(np.searchsorted(widths, widths[-1] / 2))].tall
+
+
+def paragraphs(column: list[Row], body: float) -> list[Paragraph]:
+    """Group the rows of a column.
+
+    A new group begins with a larger step down, another size of letters, an indent, after a line
+    that ends early, and with every row of a table.
+
+    Args:
+        column: Rows from top to bottom.
+        body: Height of the capitals of most text on the page.
+    """
+    steps = [_middle(b) - _middle(a) for a, b in itertools.pairwise(column)]
+    usual = float(np.median(steps)) if steps else 0.0
+    left, right = min(row[0].left for row in column), max(row[-1].right for row in column)
+    groups: list[list[Row]] = []
+    for i, row in enumerate(column):
+        following = column[i + 1] if i + 1 < len(column) else None
+        if groups and _continues(groups[-1], row, following, usual, (left, right)):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return [Paragraph(kind=_kind(group, body), rows=tuple(group)) for group in groups]
+
+
+def _continues(
+    group: list[Row],
+    row: Row,
+    following: Row | None,
+    usual: float,
+    edges: tuple[int, int],
+) -> bool:
+    """Whether a row goes on with the group above it."""
+    before = group[-1]
+    size, size_before = _widest(row).tall, _widest(before).tall
+    if len(before) > 1 or len(row) > 1:
+        return False
+    if max(size, size_before) > _SAME_SIZE * min(size, size_before):
+        return False
+    step = _middle(row) - _middle(before)
+    if step > max(1.3 * usual, 1.6 * size) or step > 3.5 * size:
+        return False
+    letter = _widest(row).letter
+    indent = row[0].left - before[0].left
+    if indent > 0.8 * letter and (following is None or following[0].left < row[0].left - letter / 2):
+        return False
+    ends_early = before[-1].right < edges[1] - 0.25 * (edges[1] - edges[0])
+    return not (ends_early and row[-1].right > before[-1].right)
+
+
+def _kind(group: list[Row], body: float) -> str:
+    large = all(_widest(row).tall > _HEADING_SIZE * body for row in group)
+    return "heading" if large and len(group) <= _HEADING_ROWS else "text"
+
+
+def _middle(row: Row) -> float:
+    return sum(s.middle for s in row) / len(row)
+
+
+def _widest(row: Row) -> Segment:
+    return max(row, key=lambda s: s.width)

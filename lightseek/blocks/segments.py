@@ -1,0 +1,309 @@
+"""A flat sheet to segments: runs of letters that stand side by side on one line.
+
+Rules, frames, pictures and dirt are left out; dots, accents and commas go to the run they belong
+to. Knows nothing of columns or reading order.
+
+Axes: H W rows and columns of pixels, N pieces of ink.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+from lightseek.blocks.ink import Components, Sheet, components, letter_height
+
+_CANVAS_LETTER = 10.0
+"""Height of a letter, in pixels, on the canvas on which letters are joined."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """Letters side by side on one line, in pixels of the sheet."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    letter: float
+    """Typical height of its letters."""
+    tall: float
+    """Height of its capitals and ascenders."""
+    middle: float
+    """Height on the sheet at which the middles of its letters stand."""
+    base: float
+    """Height on the sheet of its baseline."""
+    pieces: list[int]
+    """Numbers of its components."""
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.bottom - self.top
+
+    def take(self, other: "Segment") -> None:
+        """Grow by the ink of another; the own letters stay typical if they are more."""
+        if other.width > self.width:
+            self.letter, self.tall = other.letter, other.tall
+            self.middle, self.base = other.middle, other.base
+        self.left, self.top = min(self.left, other.left), min(self.top, other.top)
+        self.right, self.bottom = max(self.right, other.right), max(self.bottom, other.bottom)
+        self.pieces += other.pieces
+
+
+def find_segments(sheet: Sheet) -> tuple[list[Segment], Components]:
+    """Find the runs of letters, and the pieces of ink that they are made of."""
+    ink = _without_rules(sheet.ink)
+    pieces = components(ink)
+    letter = letter_height(pieces)
+    if letter == 0:
+        return [], pieces
+    main, small = _sorted_out(pieces, letter)
+    segments = _joined_letters(pieces, main, letter, ink.shape)
+    segments = _with_fragments_returned(segments, letter)
+    _attach_small(segments, pieces, small, letter)
+    rows = ink.shape[0]
+    whole = [s for s in _merged(segments) if not _is_remnant(s, letter, rows)]
+    whole = _outside_pictures(whole, pieces, letter)
+    return _without_turned(whole, letter), pieces
+
+
+def _without_rules(ink: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+    """Take out thin straight lines, level or upright: rules, frames, underlines."""
+    letter = max(letter_height(components(ink)), 4.0)
+    ink = ink.copy()
+    for axis, length in ((1, 6 * letter), (0, 5 * letter)):
+        runs = components(_long_runs(ink, int(length), axis))
+        thickness = np.minimum(runs.width, runs.height)
+        thin = np.concatenate([[False], thickness <= max(3.0, 0.45 * letter)])
+        if thin.any():
+            ink[thin[runs.labels]] = 0
+    return ink
+
+
+def _long_runs(ink: UInt8[np.ndarray, "H W"], length: int, axis: int) -> UInt8[np.ndarray, "H W"]:
+    """Keep ink that lies in an unbroken run of at least some length along an axis."""
+    shape = (length, 1) if axis == 1 else (1, length)
+    border = cv2.BORDER_CONSTANT
+    sums = cv2.boxFilter(ink, cv2.CV_32F, shape, normalize=False, borderType=border)
+    full = (sums >= length - 0.5).astype(np.uint8)
+    if not full.any():
+        return full
+    anchor = (length - 1 - length // 2, 0) if axis == 1 else (0, length - 1 - length // 2)
+    spread = cv2.boxFilter(full, cv2.CV_32F, shape, anchor=anchor, normalize=False, borderType=border)
+    return (spread > 0.5).astype(np.uint8)
+
+
+def _sorted_out(
+    pieces: Components, letter: float
+) -> tuple[Int[np.ndarray, " M"], Int[np.ndarray, " K"]]:
+    """Numbers of the pieces that are letters, and of those that belong to letters."""
+    width, height = pieces.width, pieces.height
+    text = ~(_pictures(pieces, letter) | _rule_ends(pieces, letter) | _tick_boxes(pieces, letter))
+    text &= pieces.area >= max(3.0, 0.006 * letter**2)
+    tall = height >= 0.55 * letter
+    return np.flatnonzero(text & tall), np.flatnonzero(text & ~tall)
+
+
+def _pictures(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Pieces too large for letters, or large and with too little ink for one."""
+    width, height = pieces.width, pieces.height
+    thin = pieces.area < 0.12 * width * height
+    huge = (height > 6 * letter) | ((width > 12 * letter) & (height > 3 * letter))
+    return huge | (thin & ((height > 2.5 * letter) | (width > 6 * letter)))
+
+
+def _tick_boxes(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Hollow squares, as forms have them to be ticked."""
+    width, height = pieces.width, pieces.height
+    found = (np.minimum(width, height) > 1.1 * letter) & (np.maximum(width, height) < 4 * letter)
+    found &= (width < 1.4 * height) & (height < 1.4 * width)
+    found &= pieces.area < 0.5 * width * height
+    for i in np.flatnonzero(found):
+        left, top, right, bottom = pieces.boxes[i]
+        own = pieces.labels[top:bottom, left:right] == i + 1
+        deep = max(1, (bottom - top) // 8)
+        sides = own[:deep].any(0), own[-deep:].any(0), own[:, :deep].any(1), own[:, -deep:].any(1)
+        found[i] = all(side.mean() > 0.95 for side in sides)
+    return found
+
+
+def _rule_ends(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Pieces longer and thinner than any sign: what broken rules leave."""
+    width, height = pieces.width, pieces.height
+    upright = (height > 2.2 * letter) & (width < 0.35 * letter)
+    level = (width > 3.5 * letter) & (height < 0.35 * letter)
+    return upright | level
+
+
+def _joined_letters(
+    pieces: Components, main: Int[np.ndarray, " M"], letter: float, shape: tuple[int, ...]
+) -> list[Segment]:
+    """Join letters that stand side by side.
+
+    Every letter draws a bar through its middle, longer than a word space, on a small canvas; bars
+    that touch are one segment. The bars are thin enough not to meet those of the next line.
+    """
+    scale = _CANVAS_LETTER / letter
+    rows, cols = (int(np.ceil(side * scale)) + 2 for side in shape)
+    canvas = np.zeros((rows, cols), np.uint8)
+    boxes = pieces.boxes[main] * scale
+    height = boxes[:, 3] - boxes[:, 1]
+    middle = (boxes[:, 1] + boxes[:, 3]) / 2
+    reach = 0.5 * np.clip(height, 0.8 * _CANVAS_LETTER, 2.2 * _CANVAS_LETTER)
+    half = np.where(height < 1.8 * _CANVAS_LETTER, 0.18, 0.12) * height
+    bars = np.stack([boxes[:, 0] - reach, middle - half, boxes[:, 2] + reach, middle + half], 1)
+    for left, top, right, bottom in np.round(bars).astype(int).tolist():
+        cv2.rectangle(canvas, (left, top), (right, bottom), 1, cv2.FILLED)
+    _, labels = cv2.connectedComponents(canvas, connectivity=4)
+    across = ((boxes[:, 0] + boxes[:, 2]) / 2).astype(int).clip(0, cols - 1)
+    groups = labels[np.round(middle).astype(int).clip(0, rows - 1), across]
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order])) + 1
+    return [_segment(pieces, group) for group in np.split(main[order], starts) if len(group)]
+
+
+def _segment(pieces: Components, members: Int[np.ndarray, " M"]) -> Segment:
+    boxes = pieces.boxes[members]
+    heights = boxes[:, 3] - boxes[:, 1]
+    return Segment(
+        left=int(boxes[:, 0].min()),
+        top=int(boxes[:, 1].min()),
+        right=int(boxes[:, 2].max()),
+        bottom=int(boxes[:, 3].max()),
+        letter=float(np.median(heights)),
+        tall=float(np.percentile(heights, 85)),
+        middle=float(np.median(boxes[:, 1] + boxes[:, 3])) / 2,
+        base=float(np.median(boxes[:, 3])),
+        pieces=members.tolist(),
+    )
+
+
+def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Segment]:
+    """Give commas, loops and accents that began a run of their own to the run beside them."""
+    whole: list[Segment] = []
+    for segment in sorted(segments, key=lambda s: -s.width):
+        host = None
+        if segment.width < 2.0 * letter and segment.height < 1.05 * letter:
+            host = min(
+                (
+                    other
+                    for other in whole
+                    if other.width > 2 * letter
+                    and max(segment.left - other.right, other.left - segment.right) < 0.8 * letter
+                    and abs(segment.middle - other.middle) < 1.0 * letter
+                ),
+                key=lambda other: abs(segment.middle - other.middle),
+                default=None,
+            )
+        if host is None:
+            whole.append(segment)
+        else:
+            host.take(segment)
+    return whole
+
+
+def _attach_small(
+    segments: list[Segment], pieces: Components, small: Int[np.ndarray, " K"], letter: float
+) -> None:
+    """Give dots, accents, commas and dashes to the nearest run, bullets to the run they lead."""
+    if not segments:
+        return
+    spans = np.array([[s.left, s.right] for s in segments], float)
+    middles = np.array([s.middle for s in segments])
+    reach = np.maximum(letter, [s.letter for s in segments])
+    for i in small.tolist():
+        left, top, right, bottom = pieces.boxes[i].tolist()
+        x, y = (left + right) / 2, (top + bottom) / 2
+        across = np.maximum(np.maximum(spans[:, 0] - x, x - spans[:, 1]), 0)
+        down = np.abs(y - middles)
+        near = (across < 1.6 * reach) & (down < 1.1 * reach)
+        if min(right - left, bottom - top) > 0.25 * letter:
+            near |= (spans[:, 0] > x) & (across < 4 * reach) & (down < 0.4 * reach)
+        if near.any():
+            host = segments[int(np.argmin(np.where(near, across + down, np.inf)))]
+            host.left, host.top = min(host.left, left), min(host.top, top)
+            host.right, host.bottom = max(host.right, right), max(host.bottom, bottom)
+            host.pieces.append(i)
+
+
+def _merged(segments: Iterable[Segment]) -> list[Segment]:
+    """Join runs that overlap or nearly touch on the same line."""
+    merged: list[Segment] = []
+    for segment in sorted(segments, key=lambda s: s.left):
+        for other in merged:
+            letter = max(segment.letter, other.letter)
+            shared = min(segment.bottom, other.bottom) - max(segment.top, other.top)
+            if (
+                shared > 0.6 * min(segment.height, other.height)
+                and abs(segment.middle - other.middle) < 0.45 * letter
+                and segment.left - other.right < 0.8 * letter
+            ):
+                other.take(segment)
+                break
+        else:
+            merged.append(segment)
+    return merged
+
+
+def _is_remnant(segment: Segment, letter: float, rows: int) -> bool:
+    """Whether a run is a speck, a letter of turned text, or what the sheet's edge left of a line."""
+    cut = segment.top <= 1 or segment.bottom >= rows - 1
+    return segment.width < 0.3 * letter or (cut and segment.tall < 0.8 * letter)
+
+
+def _without_turned(segments: list[Segment], letter: float) -> list[Segment]:
+    """Leave out text that runs up or down: narrow runs stacked closer than lines ever are."""
+    chains: list[list[Segment]] = []
+    for segment in sorted(segments, key=lambda s: s.top):
+        if segment.width > 2.2 * letter:
+            continue
+        for chain in chains:
+            last = chain[-1]
+            across = min(segment.right, last.right) - max(segment.left, last.left)
+            if across > 0.3 * segment.width and segment.top - last.bottom < 0.4 * letter:
+                chain.append(segment)
+                break
+        else:
+            chains.append([segment])
+    turned = {id(s) for chain in chains if len(chain) >= 5 for s in chain}
+    return [s for s in segments if id(s) not in turned]
+
+
+def _outside_pictures(
+    segments: list[Segment], pieces: Components, letter: float
+) -> list[Segment]:
+    """Leave out runs inside solid pictures, unless their letters are as even as text.
+
+    Frames and line drawings hold little ink for their size; what is written in them stays.
+    """
+    solid = _pictures(pieces, letter)
+    solid &= pieces.area > 0.12 * pieces.width * pieces.height
+    frames = pieces.boxes[solid]
+    if len(frames) == 0:
+        return segments
+    kept = []
+    for s in segments:
+        across = np.minimum(s.right, frames[:, 2]) - np.maximum(s.left, frames[:, 0])
+        down = np.minimum(s.bottom, frames[:, 3]) - np.maximum(s.top, frames[:, 1])
+        shared = np.clip(across, 0, None) * np.clip(down, 0, None)
+        if shared.max() < 0.7 * s.width * s.height or _is_even(s, pieces):
+            kept.append(s)
+    return kept
+
+
+def _is_even(segment: Segment, pieces: Components) -> bool:
+    """Whether a run has several letters of nearly the same height on one level."""
+    boxes = pieces.boxes[segment.pieces]
+    heights = boxes[:, 3] - boxes[:, 1]
+    letters = heights > 0.55 * segment.letter
+    even = letters & (heights < 1.8 * segment.letter)
+    even &= np.abs((boxes[:, 1] + boxes[:, 3]) / 2 - segment.middle) < 0.5 * segment.letter
+    return bool(letters.sum() >= 4 and even.sum() > 0.9 * letters.sum())

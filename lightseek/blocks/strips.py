@@ -1,0 +1,239 @@
+"""Rows of segments to strips, the images that the reader is given, and words back to the page.
+
+A strip holds one line or a piece of one, scaled so that its letters are as high as what the
+reader was trained on. Knows nothing of models.
+
+Axes: H W rows and columns of a strip, N characters.
+"""
+
+import itertools
+import re
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from lightseek.blocks.ink import Components, Sheet
+from lightseek.blocks.segments import Segment
+from lightseek.document import Box
+
+STRIP_HEIGHT = 64
+STRIP_WIDTHS = (256, 512, 1024)
+LINE_HEIGHT = 40
+"""Pixels of a strip between the highest and the lowest ink of its line, neighbours aside."""
+_MARGIN = 4
+_MAX_ENLARGEMENT = 3.0
+_MAX_SQUEEZE = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """One line, or a piece of one, as the reader sees it."""
+
+    image: UInt8[np.ndarray, "H W"]
+    """Dark ink on white, `STRIP_HEIGHT` high and as wide as one of `STRIP_WIDTHS`."""
+    to_page: Float[np.ndarray, "2 3"]
+    """From pixels of the strip to pixels of the page."""
+    box: Box
+    """Around its ink, in pixels of the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """One printed line of a column; its strips are joined with one space."""
+
+    strips: tuple[Strip, ...]
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph, a heading, a row of a table."""
+
+    kind: str
+    """`text` or `heading`."""
+    lines: tuple[TextLine, ...]
+    box: Box
+
+
+def cut_strips(sheet: Sheet, pieces: Components, segment: Segment, page: Box) -> list[Strip]:
+    """Cut one segment into as many strips as its length needs."""
+    left, top, right, bottom = window = _window(segment, sheet.grey.shape)
+    grey = _without_neighbours(sheet, pieces, segment, window)
+    scale = min(LINE_HEIGHT / (bottom - top), _MAX_ENLARGEMENT)
+    room = STRIP_WIDTHS[-1] - 2 * _MARGIN
+    count = max(1, int(np.ceil((right - left) * scale / (room * _MAX_SQUEEZE))))
+    inked = sheet.ink[segment.top : segment.bottom, left:right].any(axis=0)
+    cuts = [0, *_word_gaps(inked, count), right - left]
+    strips = []
+    for a, b in zip(cuts, cuts[1:], strict=False):
+        columns = np.flatnonzero(inked[a:b])
+        if len(columns) == 0:
+            continue
+        ends = left + a + int(columns[0]), left + a + int(columns[-1]) + 1
+        box = _mapped(sheet.to_page, (ends[0], segment.top, ends[1], segment.bottom), page)
+        strips.append(_strip(sheet, grey[:, a:b], (left + a, top), scale, box))
+    return strips
+
+
+def _window(segment: Segment, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """What of the sheet a strip shows: the ink and what the line would take with all letters."""
+    reach = 0.8 * segment.letter
+    top = min(segment.top, segment.middle - reach) - 0.12 * segment.letter
+    bottom = max(segment.bottom, segment.middle + reach) + 0.12 * segment.letter
+    side = 0.3 * segment.letter
+    return (
+        max(0, int(segment.left - side)),
+        max(0, int(top)),
+        min(shape[1], int(np.ceil(segment.right + side))),
+        min(shape[0], int(np.ceil(bottom))),
+    )
+
+
+def _without_neighbours(
+    sheet: Sheet, pieces: Components, segment: Segment, window: tuple[int, int, int, int]
+) -> UInt8[np.ndarray, "H W"]:
+    """The window with the ink of other lines painted over.
+
+    A piece that reaches into the core of the line stays, whatever it belongs to: where letters
+    of two lines touch, a neighbour's tail is better than a missing letter.
+    """
+    left, top, right, bottom = window
+    grey, labels = sheet.grey[top:bottom, left:right], pieces.labels[top:bottom, left:right]
+    core = 0.4 * segment.letter
+    other = (pieces.boxes[:, 3] < segment.middle - core) | (
+        pieces.boxes[:, 1] > segment.middle + core
+    )
+    own = np.zeros(len(other), bool)
+    own[segment.pieces] = True
+    of_other = np.concatenate([[False], other & ~own])[labels]
+    if not of_other.any():
+        return grey
+    of_own = np.concatenate([[False], ~other | own])[labels]
+    kernel = np.ones((3, 3), np.uint8)
+    cover = cv2.dilate(of_other.astype(np.uint8), kernel, iterations=2)
+    keep = cv2.dilate(of_own.astype(np.uint8), kernel)
+    return np.where((cover > 0) & (keep == 0), np.uint8(255), grey)
+
+
+def _word_gaps(inked: Bool[np.ndarray, " W"], count: int) -> list[int]:
+    """Columns at which to cut into a number of pieces: the widest gaps near equal parts."""
+    gaps = _white_runs(inked)
+    cuts = []
+    for k in range(1, count):
+        ideal, slack = len(inked) * k / count, 0.12 * len(inked)
+        near = [(b - a, (a + b) // 2) for a, b in gaps if abs((a + b) / 2 - ideal) < slack]
+        cuts.append(max(near)[1] if near else int(ideal))
+    return cuts
+
+
+def _white_runs(inked: Bool[np.ndarray, " W"]) -> list[tuple[int, int]]:
+    """First and past-the-last column of every run without ink."""
+    edges = np.diff(np.concatenate([[True], inked, [True]]).astype(np.int8))
+    return list(
+        zip(np.flatnonzero(edges == -1).tolist(), np.flatnonzero(edges == 1).tolist(), strict=True)
+    )
+
+
+def _strip(
+    sheet: Sheet,
+    grey: UInt8[np.ndarray, "h w"],
+    origin: tuple[int, int],
+    scale: float,
+    box: Box,
+) -> Strip:
+    """Scale a piece of the sheet and lay it on a strip of the narrowest width that holds it."""
+    height, width = grey.shape
+    scale = min(scale, (STRIP_WIDTHS[-1] - 2 * _MARGIN) / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    how = cv2.INTER_AREA if scale < 0.9 else cv2.INTER_CUBIC
+    scaled = cv2.resize(grey, size, interpolation=how)
+    across = next(w for w in STRIP_WIDTHS if w >= size[0] + 2 * _MARGIN)
+    image = np.full((STRIP_HEIGHT, across), 255, np.uint8)
+    down = (STRIP_HEIGHT - size[1]) // 2
+    image[down : down + size[1], _MARGIN : _MARGIN + size[0]] = scaled
+    fx, fy = width / size[0], height / size[1]
+    to_sheet = np.array(
+        [[fx, 0, origin[0] - _MARGIN * fx], [0, fy, origin[1] - down * fy], [0, 0, 1]]
+    )
+    return Strip(image=image, to_page=sheet.to_page @ to_sheet, box=box)
+
+
+def _mapped(
+    to_page: Float[np.ndarray, "2 3"], corners: tuple[float, float, float, float], page: Box
+) -> Box:
+    """The upright box on the page around a box elsewhere, kept inside the page."""
+    left, top, right, bottom = corners
+    points = np.array(
+        [[left, right, left, right], [top, top, bottom, bottom], [1.0, 1.0, 1.0, 1.0]]
+    )
+    x, y = to_page @ points
+    return Box(
+        float(np.clip(x.min(), page.left, page.right)),
+        float(np.clip(y.min(), page.top, page.bottom)),
+        float(np.clip(x.max(), page.left, page.right)),
+        float(np.clip(y.max(), page.top, page.bottom)),
+    )
+
+
+def word_boxes(strip: Strip, centres: Float[np.ndarray, " N"], text: str) -> list[Box]:
+    """Boxes on the page around the ink of every word that was read on a strip.
+
+    Two words part at the widest white gap between the last character of the one and the first
+    of the next, so that the centres need not be exact.
+
+    Args:
+        strip: What was read.
+        centres: Middle of every character of the text, in pixels across the strip.
+        text: What the reader wrote, words between single spaces.
+    """
+    ink = _ink_of_strip(strip.image)
+    spans = [match.span() for match in re.finditer(r"\S+", text)]
+    ends = [0]
+    for (_, end), (start, _) in itertools.pairwise(spans):
+        ends.append(_widest_gap(ink, float(centres[end - 1]), float(centres[start])))
+    ends.append(strip.image.shape[1])
+    boxes = []
+    for (start, end), (left, right) in zip(spans, itertools.pairwise(ends), strict=True):
+        corners = _bounds(ink, left, max(left + 1, right))
+        if corners is None:
+            corners = _guess(strip, float(centres[start]), float(centres[end - 1]))
+        boxes.append(_mapped(strip.to_page, corners, strip.box))
+    return boxes
+
+
+def _ink_of_strip(image: UInt8[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    split, _ = cv2.threshold(image, 0, 255, cv2.THRESH_OTSU)
+    return image <= min(max(split, 100.0), 200.0)
+
+
+def _widest_gap(ink: Bool[np.ndarray, "H W"], last: float, first: float) -> int:
+    """The column in the middle of the widest white gap between two characters."""
+    left = int(np.clip(min(last, first), 0, ink.shape[1] - 1))
+    right = int(np.clip(max(last, first), left + 1, ink.shape[1]))
+    gaps = _white_runs(ink[:, left:right].any(axis=0))
+    a, b = max(gaps, key=lambda gap: gap[1] - gap[0], default=(0, right - left))
+    return left + (a + b) // 2
+
+
+def _bounds(
+    ink: Bool[np.ndarray, "H W"], left: int, right: int
+) -> tuple[float, float, float, float] | None:
+    columns = np.flatnonzero(ink[:, left:right].any(axis=0))
+    if len(columns) == 0:
+        return None
+    rows = np.flatnonzero(ink[:, left:right].any(axis=1))
+    return (
+        left + float(columns[0]),
+        float(rows[0]),
+        left + float(columns[-1]) + 1,
+        float(rows[-1]) + 1,
+    )
+
+
+def _guess(strip: Strip, first: float, last: float) -> tuple[float, float, float, float]:
+    """Where a word would be that was read where no ink is left."""
+    half = LINE_HEIGHT / 4
+    middle = STRIP_HEIGHT / 2
+    return first - half, middle - half, last + half, middle + half
