@@ -1,0 +1,257 @@
+"""OCR: a file in, a document out. The one path that everything takes that reads.
+
+    open_pages -> cut_page -> read_strips -> Page -> Document
+
+Strips of many pages, and of many files, are read in batches of one shape.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lightseek.blocks import Block, Strip, TextLine, cut_page, word_boxes
+from lightseek.document import Document, Line, Page, Region, Status, Word
+from lightseek.errors import PageError, UsageError
+from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
+from lightseek.reader import StripText, read_strips
+from lightseek.weights import default_device, default_dtype, load_model
+
+STRIPS_AT_ONCE = 256
+"""Strips gathered from pages before they are read: some five dense pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How sources are opened."""
+
+    dpi: int = 200
+    """Dots per inch at which PDF pages are rendered."""
+    pages: str | None = None
+    """Pages to read, such as `1-3,7`."""
+    password: str | None = None
+    """Opens encrypted PDFs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A page on its way: cut into strips, not read yet."""
+
+    document: int
+    """Place of its source among those asked for."""
+    source: str
+    number: int
+    width: int
+    height: int
+    blocks: tuple[Block, ...]
+    seconds: float
+    reason: str | None
+
+    @property
+    def strips(self) -> list[Strip]:
+        return [s for block in self.blocks for line in block.lines for s in line.strips]
+
+
+class OCR:
+    """A model, ready to read.
+
+    Args:
+        model: `nano`, or a model folder.
+        device: Where to compute; by default the GPU if there is one.
+        dtype: What to compute in; by default bfloat16 where the device has it.
+
+    Raises:
+        ModelError: If the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "nano",
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        where = torch.device(device) if device is not None else default_device()
+        what = dtype or default_dtype(where)
+        self.model, self.tokenizer = load_model(model, device=where, dtype=what)
+
+    def read(
+        self,
+        source: Source,
+        *,
+        mode: str | None = None,
+        dpi: int = 200,
+        pages: str | None = None,
+        password: str | None = None,
+    ) -> Document:
+        """Read one file, image or array.
+
+        Args:
+            source: A path (`-` is standard input), bytes of a file, a PIL image, or an array.
+            mode: How pages are cut into views; by default the model's own.
+            dpi: Dots per inch at which PDF pages are rendered.
+            pages: Pages to read, such as `1-3,7`; by default all.
+            password: Opens an encrypted PDF.
+
+        Returns:
+            Every page asked for, in order; one that cannot be read says why.
+
+        Raises:
+            PageError: If the source as a whole cannot be opened.
+            UsageError: If an argument makes no sense.
+        """
+        self._check_mode(mode)
+        opened = open_pages(source, dpi=dpi, pages=pages, password=password)
+        read = tuple(page for _, page in self._read_cuts(_cut_all(0, opened)))
+        return Document(source=opened.source, pages=read)
+
+    def read_all(
+        self,
+        sources: Iterable[Source],
+        *,
+        mode: str | None = None,
+        reading: Reading = Reading(),
+        on_page: Callable[[str, Page], None] = lambda source, page: None,
+    ) -> Iterator[Document]:
+        """Read many files, their strips batched together.
+
+        A source that cannot be opened becomes a document of one failed page: it does not stop
+        the others.
+
+        Args:
+            sources: As for `read`.
+            mode: As for `read`.
+            reading: How all of them are opened.
+            on_page: Called with the source's name for every page that is done.
+
+        Yields:
+            One document a source, in order, as soon as its last page is read.
+
+        Raises:
+            UsageError: If an argument makes no sense.
+        """
+        self._check_mode(mode)
+        cuts = (cut for i, source in enumerate(sources) for cut in _cut_source(i, source, reading))
+        for _, group in groupby(self._read_cuts(cuts), key=lambda pair: pair[0].document):
+            pages = []
+            name = ""
+            for cut, page in group:
+                name = cut.source
+                on_page(name, page)
+                pages.append(page)
+            yield Document(source=name, pages=tuple(pages))
+
+    def _check_mode(self, mode: str | None) -> None:
+        own = self.model.config.mode
+        if mode is not None and mode != own:
+            raise UsageError(f"{self.model.config.name} reads in mode {own}, not {mode}")
+
+    def _read_cuts(self, cuts: Iterable[_Cut]) -> Iterator[tuple[_Cut, Page]]:
+        """Read cut pages, some hundred strips at a time."""
+        for group in _windows(cuts):
+            started = time.perf_counter()
+            images = [strip.image for cut in group for strip in cut.strips]
+            texts = iter(read_strips(self.model, self.tokenizer, images))
+            seconds = (time.perf_counter() - started) / max(1, len(images))
+            for cut in group:
+                own = [next(texts) for _ in cut.strips]
+                yield cut, _page(cut, own, cut.seconds + seconds * len(own))
+
+
+def _cut_source(document: int, source: Source, reading: Reading) -> Iterator[_Cut]:
+    """Cut every page of a source, or say why it cannot be opened."""
+    name = str(source) if isinstance(source, str | Path) else f"<{type(source).__name__}>"
+    number = 1
+    try:
+        opened = open_pages(source, dpi=reading.dpi, pages=reading.pages, password=reading.password)
+        name = opened.source
+        for cut in _cut_all(document, opened):
+            number = cut.number + 1
+            yield cut
+    except PageError as error:
+        yield _failed(document, name, number, str(error))
+
+
+def _cut_all(document: int, opened: Pages) -> Iterator[_Cut]:
+    for page in opened:
+        if isinstance(page, UnreadablePage):
+            yield _failed(document, page.source, page.number, page.reason)
+        else:
+            yield _cut(document, page)
+
+
+def _cut(document: int, page: PageImage) -> _Cut:
+    started = time.perf_counter()
+    blocks = tuple(cut_page(page.image))
+    seconds = time.perf_counter() - started
+    return _Cut(document, page.source, page.number, *page.image.size, blocks, seconds, reason=None)
+
+
+def _failed(document: int, source: str, number: int, reason: str) -> _Cut:
+    return _Cut(document, source, number, 0, 0, (), 0.0, reason)
+
+
+def _windows(cuts: Iterable[_Cut]) -> Iterator[list[_Cut]]:
+    """Pages in groups of about `STRIPS_AT_ONCE` strips."""
+    group: list[_Cut] = []
+    waiting = 0
+    for cut in cuts:
+        group.append(cut)
+        waiting += len(cut.strips)
+        if waiting >= STRIPS_AT_ONCE:
+            yield group
+            group, waiting = [], 0
+    if group:
+        yield group
+
+
+def _page(cut: _Cut, texts: list[StripText], seconds: float) -> Page:
+    """Put what was read in place of strips."""
+    of_strip = iter(texts)
+    regions = []
+    for block in cut.blocks:
+        lines = [_line(line, [next(of_strip) for _ in line.strips]) for line in block.lines]
+        read = tuple(line for line in lines if line is not None)
+        if read:
+            regions.append(Region(label=block.kind, lines=read, box=block.box))
+    status, reason = Status.OK, cut.reason
+    unfinished = sum(not text.finished for text in texts)
+    if reason is not None:
+        status = Status.FAILED
+    elif unfinished:
+        status, reason = Status.TRUNCATED, f"{unfinished} strips ended at the limit of characters"
+    return Page(
+        number=cut.number,
+        width=cut.width,
+        height=cut.height,
+        status=status,
+        reason=reason,
+        regions=tuple(regions),
+        seconds=seconds,
+    )
+
+
+def _line(line: TextLine, texts: list[StripText]) -> Line | None:
+    """Words of all strips of a line; nothing if none has any."""
+    words = [w for strip, text in zip(line.strips, texts, strict=True) for w in _words(strip, text)]
+    if not words:
+        return None
+    confidence = float(np.concatenate([text.confidences for text in texts]).mean())
+    return Line(words=tuple(words), box=line.box, confidence=confidence)
+
+
+def _words(strip: Strip, text: StripText) -> list[Word]:
+    """The words of a strip, each with its box and the mean probability of its characters."""
+    boxes = word_boxes(strip, text.centres[:, 0], text.text)
+    words = []
+    at = 0
+    for word, box in zip(text.text.split(), boxes, strict=True):
+        at = text.text.index(word, at)
+        confidence = float(text.confidences[at : at + len(word)].mean())
+        words.append(Word(text=word, box=box, confidence=confidence))
+        at += len(word)
+    return words
