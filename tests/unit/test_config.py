@@ -1,0 +1,150 @@
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightseek.config import (
+    ModelConfig,
+    load_config,
+    preset,
+    preset_names,
+    validate,
+)
+from lightseek.errors import ModelError, UsageError
+from lightseek.model import LightSeekOCR
+
+UNUSED_CLIP_PATCHES = 602_112
+"""Parameters of CLIP's own patch convolution, which is in the official file and nowhere used."""
+
+
+def plain(config: ModelConfig) -> dict[str, Any]:
+    return json.loads(config.to_json())
+
+
+def num_parameters(name: str) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in LightSeekOCR(preset(name)).parameters())
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_loads_and_survives_json(name: str, tmp_path: Path) -> None:
+    config = preset(name)
+    assert config.name == name
+    path = tmp_path / "config.json"
+    path.write_text(config.to_json(), encoding="utf-8")
+    assert load_config(path) == config
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_sizes_of_a_preset_fit_each_other(name: str) -> None:
+    config = preset(name)
+    for part in (config.sam, config.clip, config.decoder):
+        assert part.dim % part.heads == 0
+    assert config.compressor.dim == config.clip.dim, "compressed tokens take the place of patches"
+    assert all(block < config.sam.depth for block in config.sam.global_blocks)
+    assert config.sam.table.rows == 4 * config.clip.table.rows
+    assert config.sam.table.cols == 4 * config.clip.table.cols
+    assert config.fused_dim == config.clip.dim + config.compressor.dim
+
+
+def test_deepseek_ocr_has_the_published_number_of_parameters() -> None:
+    assert num_parameters("deepseek-ocr") == 3_336_106_240 - UNUSED_CLIP_PATCHES
+
+
+def test_nano_is_small() -> None:
+    assert num_parameters("nano") <= 20_000_000
+
+
+def test_an_unknown_preset_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError) as error:
+        preset("nanno")
+    assert "nanno" in str(error.value)
+    assert all(name in str(error.value) for name in preset_names())
+
+
+def refused(data: Any) -> str:
+    with pytest.raises(ModelError) as error:
+        validate(ModelConfig, data, source="some.toml")
+    message = str(error.value)
+    assert message.startswith("some.toml does not fit: ")
+    assert "\n" not in message
+    return message
+
+
+def test_a_typo_is_refused_with_its_place(tiny_config: ModelConfig) -> None:
+    data = plain(tiny_config)
+    data["sam"]["depht"] = data["sam"].pop("depth")
+    message = refused(data)
+    assert "sam.depht" in message
+    assert "sam.depth" in message, "the size that the typo leaves out is missing"
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("sam", "dim", "wide"),
+        ("sam", "window", 14),
+        ("sam", "stem", [{"dim": 3}]),
+        ("clip", "activation", "tanh"),
+        ("clip", "depth", 1.5),
+        ("decoder", "moe", {"experts": 4}),
+        ("decoder", "heads", None),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_place(
+    tiny_config: ModelConfig, part: str, key: str, value: Any
+) -> None:
+    data = plain(tiny_config)
+    data[part][key] = value
+    assert f"{part}.{key}" in refused(data)
+
+
+def test_all_faults_are_told_at_once(tiny_config: ModelConfig) -> None:
+    data = plain(tiny_config)
+    del data["clip"]["heads"]
+    data["colour"] = "blue"
+    message = refused(data)
+    assert "clip.heads" in message
+    assert "colour" in message
+
+
+def test_every_size_is_required(tiny_config: ModelConfig) -> None:
+    optional = {("sam", "neck_dim"), *(("decoder", k) for k in ("sliding_window", "place", "moe"))}
+    for part in ("sam", "compressor", "clip", "decoder"):
+        for key in asdict(tiny_config)[part]:
+            data = plain(tiny_config)
+            del data[part][key]
+            if (part, key) in optional:
+                assert getattr(getattr(validate(ModelConfig, data, source="x"), part), key) is None
+            else:
+                assert f"{part}.{key}" in refused(data)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "null", '"nano"'])
+def test_json_that_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(ModelError, match=r"config\.json does not fit: file: "):
+        load_config(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe\x00", b"dim = 3"])
+def test_a_file_that_is_no_json_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=r"config\.json is not JSON"):
+        load_config(path)
+
+
+def test_a_folder_without_config_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model folder: it has no config\.json"):
+        load_config(tmp_path / "config.json")
+
+
+def test_configs_cannot_be_changed(tiny_config: ModelConfig) -> None:
+    with pytest.raises(AttributeError):
+        tiny_config.decoder.dim = 8  # type: ignore[misc]
+    assert replace(tiny_config.decoder, dim=8) != tiny_config.decoder
