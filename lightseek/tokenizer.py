@@ -6,7 +6,7 @@ of word pieces.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -46,9 +46,12 @@ class Tokenizer:
 
     def __init__(self, rust: RustTokenizer, *, bos: str, eos: str, pad: str, image: str) -> None:
         self._rust = rust
+        # a page that prints "<image>" holds no image: its text is spelt like any other
+        rust.encode_special_tokens = True
         self.bos_id, self.eos_id, self.pad_id, self.image_id = (
             self._special(token) for token in (bos, eos, pad, image)
         )
+        self.special_ids = frozenset((self.bos_id, self.eos_id, self.pad_id, self.image_id))
 
     @classmethod
     def from_file(
@@ -71,12 +74,30 @@ class Tokenizer:
         path.write_text(text + "\n", encoding="utf-8")
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of the text; no special token is added."""
+        """Token ids of the text; no special token is added or found in it."""
         return self._rust.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids, special tokens left out."""
         return self._rust.decode(list(ids), skip_special_tokens=True)
+
+    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """Text piece by piece, as the ids come; joined, the pieces are `decode` of all ids.
+
+        A piece may be one byte of a character: it waits until the character is whole.
+        """
+        whole = decoders.DecodeStream(skip_special_tokens=True)
+        seen: list[int] = []
+        length = 0
+        for token in ids:
+            seen.append(token)
+            piece = whole.step(self._rust, token)
+            if piece:
+                length += len(piece)
+                yield piece
+        # bytes at the end that never became a character
+        if rest := self.decode(seen)[length:]:
+            yield rest
 
     def __len__(self) -> int:
         """Number of ids."""
