@@ -7,7 +7,7 @@ Axes: B sequences, P prompt tokens, D width, S vocabulary, X place bins across.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lightseek.decoder import KvCache
 from lightseek.errors import UsageError
-from lightseek.model import HIDDEN, LightSeekOCR, Places, attention_bias
+from lightseek.model import HIDDEN, LightSeekOCR, Places, Predicted, attention_bias
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +28,10 @@ class NgramBan:
     window: int
     except_ids: frozenset[int] = frozenset()
     """Tokens that may repeat, such as table cells."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= self.window:
+            raise UsageError(f"a window of {self.window} tokens holds no {self.size}-gram to ban")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +55,10 @@ class Decoding:
             raise UsageError("beam search does not sample: leave out the temperature or the beams")
         if self.max_tokens < 1 or self.beams < 1 or self.temperature < 0:
             raise UsageError("max_tokens and beams start at 1, the temperature at 0")
+        if (self.top_k is not None and self.top_k < 1) or (
+            self.top_p is not None and self.top_p <= 0
+        ):
+            raise UsageError("top_k starts at 1, top_p above 0: leave them out to draw among all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +144,12 @@ def generate_steps(
     """Greedy or sampled tokens as they come, for streaming; arguments as for `generate`.
 
     Rows that have ended leave the batch, so a long line does not carry short ones along.
+
+    Raises:
+        UsageError: If beams are asked for: what they begin with is known at their end alone.
     """
+    if decoding.beams > 1:
+        raise UsageError("beam search cannot be streamed: leave out the beams, or use generate")
     state = _Sequences(model, prompt, decoding.max_tokens, padding)
     draw = torch.Generator(device=prompt.device).manual_seed(decoding.seed)
     rows = torch.arange(len(prompt), device=prompt.device)
@@ -149,12 +162,7 @@ def generate_steps(
             scores = _ban(scores, [written[r] for r in rows.tolist()], decoding.ban)
         ids = _choose(scores, decoding, draw)
         logprobs = predicted.what.float().log_softmax(-1).gather(1, ids[:, None])[:, 0]
-        next_places = None
-        place_px = None
-        if model.place is not None and predicted.x is not None and predicted.y is not None:
-            next_places = Places(predicted.x.argmax(-1)[:, None], predicted.y.argmax(-1)[:, None])
-            place_px = torch.stack([_centre(predicted.x), _centre(predicted.y)], dim=-1)
-            place_px = place_px * model.place.config.bin_px
+        next_places, place_px = _places(model, predicted)
         yield Step(rows, ids, logprobs, place_px)
         if decoding.ban is not None:
             for row, token in zip(rows.tolist(), ids.tolist(), strict=True):
@@ -274,16 +282,26 @@ def banned_tokens(ids: list[int], ban: NgramBan) -> set[int]:
     return found - ban.except_ids
 
 
-def _centre(scores: Float[Tensor, "R X"]) -> Float[Tensor, " R"]:
-    """Where the likeliest bin and its two neighbours balance, in bins from the left edge.
+def _places(
+    model: LightSeekOCR, predicted: Predicted
+) -> tuple[Places | None, Float[Tensor, "R 2"] | None]:
+    """The likeliest bins, which the next step is told, and their centres in pixels."""
+    if model.place is None or predicted.x is None or predicted.y is None:
+        return None, None
+    bins = Places(predicted.x.argmax(-1)[:, None], predicted.y.argmax(-1)[:, None])
+    centres = torch.stack([_centre(predicted.x, bins.x), _centre(predicted.y, bins.y)], dim=-1)
+    return bins, centres * model.place.config.bin_px
+
+
+def _centre(scores: Float[Tensor, "R X"], best: Int[Tensor, "R 1"]) -> Float[Tensor, " R"]:
+    """Where the likeliest bin and its two neighbours balance, in bins from the edge.
 
     Finer than a bin: a character between two bins gives both of them some probability.
     """
-    last = scores.shape[-1] - 1
-    best = scores.argmax(-1, keepdim=True)
-    near = (best + torch.tensor([-1, 0, 1], device=scores.device)).clamp(0, last)
-    weights = scores.float().softmax(-1).gather(1, near)
-    return (weights * (near + 0.5)).sum(-1) / weights.sum(-1)
+    near = best + torch.arange(3, device=scores.device)
+    # one bin beyond either edge, which no character is in
+    beyond = F.pad(scores.float(), (1, 1), value=HIDDEN)
+    return (beyond.gather(1, near).softmax(-1) * (near - 0.5)).sum(-1)
 
 
 def _rows(padding: Bool[Tensor, "B P"] | None, batch: int) -> list[Bool[Tensor, "1 P"] | None]:
@@ -298,44 +316,73 @@ def _beam_search(
     padding: Bool[Tensor, "1 P"] | None,
 ) -> Generated:
     """The sequence of the highest mean log-probability among those explored."""
-    beams = decoding.beams
     state = _Sequences(model, prompt, decoding.max_tokens, padding)
     hidden = state.prefill()
-    open_beams = [Generated([], [], None if model.place is None else [], False)]
-    done: list[Generated] = []
+    beams = [_Beam(Generated([], [], None if model.place is None else [], False), 0.0)]
+    done: list[_Beam] = []
     for _ in range(decoding.max_tokens):
         predicted = model.predict(hidden)
-        scores = predicted.what
-        if decoding.ban is not None:
-            scores = _ban(scores, [beam.ids for beam in open_beams], decoding.ban)
-        logprobs = scores.float().log_softmax(-1)
-        sums = logprobs.new_tensor([sum(beam.logprobs) for beam in open_beams])
-        totals = (logprobs + sums[:, None]).flatten()
-        best = totals.topk(min(2 * beams, len(totals))).indices.tolist()
-        vocabulary = scores.shape[-1]
+        bins, centres = _places(model, predicted)
+        logprobs = predicted.what.float().log_softmax(-1)
+        parents, tokens = _best_steps(beams, logprobs, decoding)
+        gains = logprobs[parents, tokens].tolist()
+        places = None if centres is None else centres.tolist()
+        grown: list[_Beam] = []
         origins: list[int] = []
-        grown: list[Generated] = []
-        for parent, token in ((i // vocabulary, i % vocabulary) for i in best):
-            beam, gain = open_beams[parent], float(logprobs[parent, token])
+        for parent, token, gain in zip(parents.tolist(), tokens.tolist(), gains, strict=True):
             if token == eos_id:
-                done.append(Generated(beam.ids, [*beam.logprobs, gain], beam.places, True))
-            elif len(grown) < beams:
-                places = beam.places
-                if places is not None and predicted.x is not None and predicted.y is not None:
-                    at = (_centre(predicted.x)[parent], _centre(predicted.y)[parent])
-                    bin_px = model.place.config.bin_px if model.place else 1
-                    places = [*places, (float(at[0]) * bin_px, float(at[1]) * bin_px)]
-                grown.append(Generated([*beam.ids, token], [*beam.logprobs, gain], places, False))
+                done.append(beams[parent].ended(gain))
+            elif len(grown) < decoding.beams:
+                grown.append(beams[parent].longer(token, gain, places and places[parent]))
                 origins.append(parent)
-        open_beams = grown
-        if len(done) >= beams or not open_beams:
+        beams = grown
+        done = sorted(done, key=_mean, reverse=True)[: decoding.beams]
+        best = max(done + beams, key=_mean)
+        # an early end is often a poor one: it does not stop what is likelier so far
+        if not beams or (best.text.finished and len(done) == decoding.beams):
             break
         kept = torch.tensor(origins, device=prompt.device)
         state.select(kept)
-        ids = torch.tensor([beam.ids[-1] for beam in open_beams], device=prompt.device)
-        next_places = None
-        if predicted.x is not None and predicted.y is not None:
-            x, y = predicted.x.argmax(-1)[kept], predicted.y.argmax(-1)[kept]
-            next_places = Places(x[:, None], y[:, None])
-        hidden = state.next(ids, next_places)
-    return max(done or open_beams, key=lambda beam: sum(beam.logprobs) / max(len(beam.logprobs), 1))
+        told = None if bins is None else Places(bins.x[kept], bins.y[kept])
+        ids = torch.tensor([beam.text.ids[-1] for beam in beams], device=prompt.device)
+        hidden = state.next(ids, told)
+    return best.text
+
+
+@dataclass(frozen=True, slots=True)
+class _Beam:
+    """A sequence that is explored."""
+
+    text: Generated
+    total: float
+    """Log-probability of all its tokens, the end token included."""
+
+    def ended(self, gain: float) -> "_Beam":
+        return _Beam(replace(self.text, finished=True), self.total + gain)
+
+    def longer(self, token: int, gain: float, place: list[float] | None) -> "_Beam":
+        places = self.text.places
+        if places is not None and place is not None:
+            places = [*places, (place[0], place[1])]
+        text = Generated([*self.text.ids, token], [*self.text.logprobs, gain], places, False)
+        return _Beam(text, self.total + gain)
+
+
+def _mean(beam: _Beam) -> float:
+    return beam.total / max(1, len(beam.text.ids) + beam.text.finished)
+
+
+def _best_steps(
+    beams: list[_Beam], logprobs: Float[Tensor, "R S"], decoding: Decoding
+) -> tuple[Int[Tensor, " T"], Int[Tensor, " T"]]:
+    """The likeliest sequences of one more token: which beam each continues, and how.
+
+    Twice as many as there are beams, so that enough go on even if every beam may end here.
+    """
+    allowed = logprobs
+    if decoding.ban is not None:
+        allowed = _ban(logprobs, [beam.text.ids for beam in beams], decoding.ban)
+    totals = allowed + logprobs.new_tensor([[beam.total] for beam in beams])
+    best = totals.flatten().topk(min(2 * decoding.beams, totals.numel()))
+    steps = best.indices[best.values > HIDDEN]
+    return steps // logprobs.shape[1], steps % logprobs.shape[1]
