@@ -86,10 +86,11 @@ def to_views(pixels: UInt8[Tensor, "V Y X"]) -> Float[Tensor, "V 1 Y X"]:
 
 def _strip_text(tokenizer: Tokenizer, result: Generated) -> StripText:
     assert result.places is not None, "strips are read by models with place heads"
-    text = tokenizer.decode(result.ids)
+    # a special token that a poor model writes is no character
+    kept = [i for i, token in enumerate(result.ids) if token not in tokenizer.special_ids]
     return StripText(
-        text,
-        np.exp(np.array(result.logprobs, dtype=np.float32)),
-        np.array(result.places, dtype=np.float32).reshape(-1, 2),
+        tokenizer.decode(result.ids),
+        np.exp(np.array(result.logprobs, dtype=np.float32)[kept]),
+        np.array(result.places, dtype=np.float32).reshape(-1, 2)[kept],
         result.finished,
     )

@@ -146,9 +146,10 @@ def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    # written beside and moved: a killed run leaves the old weights
-    unfinished = folder / f"{WEIGHTS}.unfinished"
-    save_file(tensors, unfinished)
-    (folder / CONFIG).write_text(model.config.to_json(), encoding="utf-8")
-    tokenizer.save(folder / TOKENIZER)
-    unfinished.replace(folder / WEIGHTS)
+    # written beside and moved: a killed run leaves the old model
+    unfinished = {name: folder / f"{name}.unfinished" for name in (CONFIG, TOKENIZER, WEIGHTS)}
+    unfinished[CONFIG].write_text(model.config.to_json(), encoding="utf-8")
+    tokenizer.save(unfinished[TOKENIZER])
+    save_file(tensors, unfinished[WEIGHTS])
+    for name, path in unfinished.items():
+        path.replace(folder / name)
