@@ -3,7 +3,7 @@
 One class for the official family (RMS norm, SwiGLU, 64 experts of which 6 answer) and for nano
 (layer norm, ReLU squared, place heads beside it). Knows nothing of images: it takes embeddings.
 
-Axes: B sequences, L new tokens, M tokens seen, D width, A heads, K head width, E experts.
+Axes: B R sequences, L new tokens, M tokens seen, T room, N layers, D width, A heads, K head width.
 """
 
 from typing import NamedTuple
@@ -65,8 +65,17 @@ class KvCache:
 
     def select(self, rows: Int[Tensor, " R"]) -> None:
         """Keep these sequences, in this order: finished ones leave, beams are copied."""
-        self.keys = self.keys.index_select(1, rows)
-        self.values = self.values.index_select(1, rows)
+        self.keys = self._chosen(self.keys, rows)
+        self.values = self._chosen(self.values, rows)
+
+    def _chosen(
+        self, stored: Float[Tensor, "N B A T K"], rows: Int[Tensor, " R"]
+    ) -> Float[Tensor, "N R A T K"]:
+        if len(rows) > stored.shape[1]:
+            return stored.index_select(1, rows)
+        # in place, and only what has been written
+        stored[:, : len(rows), :, : self.length] = stored[:, rows, :, : self.length]
+        return stored[:, : len(rows)]
 
 
 class SelfAttention(nn.Module):

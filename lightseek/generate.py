@@ -19,6 +19,9 @@ from lightseek.decoder import KvCache
 from lightseek.errors import UsageError
 from lightseek.model import HIDDEN, LightSeekOCR, Places, Predicted, attention_bias
 
+KEPT_SHARE = 0.75
+"""Rows leave the batch when no more than this share of it is still being read."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NgramBan:
@@ -84,6 +87,11 @@ class Step(NamedTuple):
     logprobs: Float[Tensor, " R"]
     places: Float[Tensor, "R 2"] | None
 
+    def only(self, chosen: Bool[Tensor, " R"]) -> "Step":
+        """What concerns some of the rows."""
+        places = None if self.places is None else self.places[chosen]
+        return Step(self.rows[chosen], self.ids[chosen], self.logprobs[chosen], places)
+
 
 @torch.inference_mode()
 def generate(
@@ -143,7 +151,8 @@ def generate_steps(
 ) -> Iterator[Step]:
     """Greedy or sampled tokens as they come, for streaming; arguments as for `generate`.
 
-    Rows that have ended leave the batch, so a long line does not carry short ones along.
+    Rows that have ended leave the batch once they are many, so that a long line does not carry
+    short ones along, and the cache is not copied for each of them.
 
     Raises:
         UsageError: If beams are asked for: what they begin with is known at their end alone.
@@ -153,6 +162,7 @@ def generate_steps(
     state = _Sequences(model, prompt, decoding.max_tokens, padding)
     draw = torch.Generator(device=prompt.device).manual_seed(decoding.seed)
     rows = torch.arange(len(prompt), device=prompt.device)
+    reading = torch.ones_like(rows, dtype=torch.bool)
     written: list[list[int]] = [[] for _ in rows]
     hidden = state.prefill()
     for _ in range(decoding.max_tokens):
@@ -163,18 +173,20 @@ def generate_steps(
         ids = _choose(scores, decoding, draw)
         logprobs = predicted.what.float().log_softmax(-1).gather(1, ids[:, None])[:, 0]
         next_places, place_px = _places(model, predicted)
-        yield Step(rows, ids, logprobs, place_px)
+        step = Step(rows, ids, logprobs, place_px)
+        yield step if bool(reading.all()) else step.only(reading)
         if decoding.ban is not None:
             for row, token in zip(rows.tolist(), ids.tolist(), strict=True):
                 written[row].append(token)
-        alive = (ids != eos_id).nonzero()[:, 0]
-        if len(alive) == 0:
+        reading &= ids != eos_id
+        kept = reading.nonzero()[:, 0]
+        if len(kept) == 0:
             return
-        if len(alive) < len(rows):
-            rows, ids = rows[alive], ids[alive]
+        if len(kept) <= len(rows) * KEPT_SHARE:
+            rows, ids, reading = rows[kept], ids[kept], reading[kept]
             if next_places is not None:
-                next_places = Places(next_places.x[alive], next_places.y[alive])
-            state.select(alive)
+                next_places = Places(next_places.x[kept], next_places.y[kept])
+            state.select(kept)
         hidden = state.next(ids, next_places)
 
 
