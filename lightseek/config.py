@@ -103,6 +103,8 @@ class ClipConfig:
     resize_table: bool
     class_token: bool
     pre_norm: bool
+    patch_px: int | None = None
+    """Patches of the embedding that compressed tokens bypass, kept in official files; or none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,6 +233,16 @@ def preset(name: str) -> ModelConfig:
     """
     if name not in preset_names():
         raise UsageError(f"no preset {name!r}: choose one of {', '.join(preset_names())}")
+    return validate(ModelConfig, {"name": name, **_preset_data(name)}, source=f"preset {name}")
+
+
+def _preset_data(name: str) -> dict[str, Any]:
+    """What the file of a preset says, over what the preset that it is `like` says."""
     file = resources.files("lightseek").joinpath("presets", f"{name}.toml")
-    data = tomllib.loads(file.read_text(encoding="utf-8"))
-    return validate(ModelConfig, {"name": name, **data}, source=f"preset {name}")
+    own = tomllib.loads(file.read_text(encoding="utf-8"))
+    if "like" not in own:
+        return own
+    data = _preset_data(own.pop("like"))
+    for key, value in own.items():
+        data[key] = {**data[key], **value} if isinstance(value, dict) else value
+    return data

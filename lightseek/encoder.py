@@ -113,12 +113,24 @@ class PositionTable(nn.Module):
 
     The official models stretch the table to the view; nano cuts the view's size out of it, at a
     random column in training, so that narrow views teach the columns of wide ones too.
+
+    Args:
+        dim: Width of the vectors.
+        size: Rows and columns of the table.
+        resize: Whether it is stretched.
+        class_token: Whether it begins with a vector for a class token; it is a flat list then.
     """
 
-    def __init__(self, dim: int, size: Rows, *, resize: bool) -> None:
+    def __init__(self, dim: int, size: Rows, *, resize: bool, class_token: bool = False) -> None:
         super().__init__()
-        self.resize = resize
-        self.cells = nn.Parameter(torch.randn(1, size.rows, size.cols, dim) * 0.02)
+        self.resize, self.size = resize, size
+        flat = (1 + size.rows * size.cols, dim)
+        shape = flat if class_token else (1, size.rows, size.cols, dim)
+        self.cells = nn.Parameter(torch.randn(shape) * 0.02)
+
+    def of_class(self) -> Float[Tensor, " D"]:
+        """The vector for the class token."""
+        return self.cells[0]
 
     def forward(self, rows: int, cols: int, first_col: int = 0) -> Float[Tensor, "1 H W D"]:
         """The vectors for a map of this size.
@@ -126,18 +138,21 @@ class PositionTable(nn.Module):
         Raises:
             ValueError: If a table that is not stretched is smaller than the map.
         """
-        height, width = self.cells.shape[1:3]
+        height, width = self.size.rows, self.size.cols
+        cells = self.cells
+        if cells.ndim == 2:
+            cells = rearrange(cells[1:], "(h w) d -> 1 h w d", h=height)
         if not self.resize:
             if rows > height or first_col + cols > width:
                 raise ValueError(f"a {rows} x {cols} map does not fit a {height} x {width} table")
-            return self.cells[:, :rows, first_col : first_col + cols]
+            return cells[:, :rows, first_col : first_col + cols]
         if (rows, cols) == (height, width):
-            return self.cells
-        table = rearrange(self.cells, "1 h w d -> 1 d h w").float()
+            return cells
+        table = rearrange(cells, "1 h w d -> 1 d h w").float()
         table = F.interpolate(
             table, size=(rows, cols), mode="bicubic", antialias=True, align_corners=False
         )
-        return rearrange(table, "1 d h w -> 1 h w d").to(self.cells.dtype)
+        return rearrange(table, "1 d h w -> 1 h w d").to(cells.dtype)
 
 
 class Residual(nn.Module):
@@ -290,12 +305,19 @@ class ClipEncoder(nn.Module):
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
-        self.positions = PositionTable(config.dim, config.table, resize=config.resize_table)
+        self.positions = PositionTable(
+            config.dim,
+            config.table,
+            resize=config.resize_table,
+            class_token=config.class_token,
+        )
         self.class_token: nn.Parameter | None = None
-        self.class_position: nn.Parameter | None = None
         if config.class_token:
             self.class_token = nn.Parameter(torch.zeros(config.dim))
-            self.class_position = nn.Parameter(torch.zeros(config.dim))
+        if config.patch_px is not None:
+            # what is bypassed is not trained, but a checkpoint is written as whole as it was read
+            shape = (config.dim, 3, config.patch_px, config.patch_px)
+            self.register_buffer("patch_embedding", torch.zeros(shape))
         self.pre_norm: nn.Module = nn.Identity()
         if config.pre_norm:
             self.pre_norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
@@ -307,8 +329,8 @@ class ClipEncoder(nn.Module):
         """Encode compressed tokens; the class token attends but is not returned."""
         rows, cols = tokens.shape[1:3]
         x = rearrange(tokens + self.positions(rows, cols, first_col), "v h w d -> v (h w) d")
-        if self.class_token is not None and self.class_position is not None:
-            first = (self.class_token + self.class_position).expand(len(x), 1, -1)
+        if self.class_token is not None:
+            first = (self.class_token + self.positions.of_class()).expand(len(x), 1, -1)
             x = torch.cat([first, x], dim=1)
         x = self.pre_norm(x)
         for block in self.blocks:

@@ -4,7 +4,8 @@ A sequence is token ids in which every `<image>` id holds the place of one visua
 official family reads `[tiles][page view][separator][prompt]`; nano reads `[strip][<bos>]`, its
 visual tokens see each other both ways, and every token is told where on the strip it stands.
 
-Axes: V views, B sequences, L tokens, P prefix tokens, N visual tokens, D width, S vocabulary.
+Axes: V views, B sequences, L tokens, P prefix tokens, N visual tokens, D width, S vocabulary,
+r c rows and columns of tiles, h w and H W rows and columns of visual tokens.
 """
 
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from lightseek.config import TOKEN_PX, DecoderConfig, ModelConfig, PlaceConfig
 from lightseek.decoder import Decoder
 from lightseek.encoder import DeepEncoder
+from lightseek.views import Grid
 
 HIDDEN = float("-inf")
 """Score of a token that may not be seen."""
@@ -107,6 +109,30 @@ class LightSeekOCR(nn.Module):
             rows, cols = tokens.shape[1:3]
             tokens = tokens + self.place.of_views(rows, cols, first_col)
         return rearrange(tokens, "v h w d -> v (h w) d")
+
+    def lay_out(
+        self, tiles: Float[Tensor, "V h w D"] | None, grid: Grid, page: Float[Tensor, "H W D"]
+    ) -> Float[Tensor, "L D"]:
+        """The tokens of a page as the decoder reads them, for models with row marks.
+
+        Args:
+            tiles: Visual tokens of each tile, in reading order; none of a page without tiles.
+            grid: How the tiles lie.
+            page: Visual tokens of the page view.
+
+        Returns:
+            The sheet of tiles, the page view, a row end after each of their rows, the separator.
+        """
+        assert self.row_end is not None
+        assert self.view_separator is not None
+        sheets = [page]
+        if tiles is not None:
+            sheets.insert(0, rearrange(tiles, "(r c) h w d -> (r h) (c w) d", r=grid.rows))
+        rows = []
+        for sheet in sheets:
+            ends = self.row_end.expand(len(sheet), 1, -1)
+            rows.append(torch.cat([sheet, ends], dim=1).flatten(0, 1))
+        return torch.cat([*rows, self.view_separator[None]])
 
     def embed(self, ids: Int[Tensor, "B L"], places: Places | None) -> Float[Tensor, "B L D"]:
         """Vectors of token ids, and of where they stand."""
