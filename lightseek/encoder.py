@@ -139,7 +139,7 @@ class PositionTable(nn.Module):
             ValueError: If a table that is not stretched is smaller than the map.
         """
         height, width = self.size.rows, self.size.cols
-        cells = self.cells
+        cells: Tensor = self.cells
         if cells.ndim == 2:
             cells = rearrange(cells[1:], "(h w) d -> 1 h w d", h=height)
         if not self.resize:

@@ -6,9 +6,11 @@ of word pieces.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers
@@ -16,6 +18,13 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from lightseek.errors import ModelError
 
 PAD, BOS, EOS, IMAGE = "<pad>", "<bos>", "<eos>", "<image>"
+OFFICIAL = {
+    "pad": "<｜▁pad▁｜>",
+    "bos": "<｜begin▁of▁sentence｜>",
+    "eos": "<｜end▁of▁sentence｜>",
+    "image": IMAGE,
+}
+"""Special tokens of the official family, where its folder does not name others."""
 
 LATIN = (
     "".join(map(chr, range(33, 127)))
@@ -62,11 +71,29 @@ class Tokenizer:
         Raises:
             ModelError: If the file is missing, broken or lacks a special token.
         """
-        try:
-            rust = RustTokenizer.from_file(str(path))
-        except Exception as error:  # the Rust side raises plain Exception for any bad file
-            raise ModelError(f"{path} is not a tokenizer.json: {error}") from error
-        return cls(rust, bos=bos, eos=eos, pad=pad, image=image)
+        return cls(_load(path), bos=bos, eos=eos, pad=pad, image=image)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "Tokenizer":
+        """Load the `tokenizer.json` of a model folder.
+
+        Its special tokens are those that a `tokenizer_config.json` beside it names; where there is
+        none, those of the official family or of nano, whichever it has.
+
+        Raises:
+            ModelError: If a file is missing, broken or lacks a special token.
+        """
+        rust = _load(folder / "tokenizer.json")
+        names = {"pad": PAD, "bos": BOS, "eos": EOS, "image": IMAGE}
+        if rust.token_to_id(OFFICIAL["bos"]) is not None:
+            names = dict(OFFICIAL)
+        settings = _load_settings(folder / "tokenizer_config.json")
+        for kind in names:
+            given = settings.get(f"{kind}_token")
+            name = given.get("content") if isinstance(given, dict) else given
+            if isinstance(name, str):
+                names[kind] = name
+        return cls(rust, **names)
 
     def save(self, path: Path) -> None:
         """Write the `tokenizer.json`."""
@@ -77,9 +104,22 @@ class Tokenizer:
         """Token ids of the text; no special token is added or found in it."""
         return self._rust.encode(text, add_special_tokens=False).ids
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Token ids of a prompt, in which special tokens such as `<|grounding|>` are meant."""
+        ids: list[int] = []
+        for piece in self._added.split(text):
+            special = self.ids.get(piece) if self._added.fullmatch(piece) else None
+            ids += self.encode(piece) if special is None else [special]
+        return ids
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids, special tokens left out."""
         return self._rust.decode(list(ids), skip_special_tokens=True)
+
+    def decode_marked(self, ids: Sequence[int]) -> str:
+        """Text of the ids with marks such as `<|det|>`; begin, end, padding and image left out."""
+        kept = [token for token in ids if token not in self.special_ids]
+        return self._rust.decode(kept, skip_special_tokens=False)
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Text piece by piece, as the ids come; joined, the pieces are `decode` of all ids.
@@ -108,8 +148,33 @@ class Tokenizer:
         """Token to id."""
         return self._rust.get_vocab(with_added_tokens=True)
 
+    @cached_property
+    def _added(self) -> re.Pattern[str]:
+        """Finds the tokens that are no pieces of words."""
+        added = [token.content for token in self._rust.get_added_tokens_decoder().values()]
+        return re.compile(f"({'|'.join(map(re.escape, sorted(added, key=len, reverse=True)))})")
+
     def _special(self, token: str) -> int:
         found = self._rust.token_to_id(token)
         if found is None:
             raise ModelError(f"the tokenizer has no token {token}: it belongs to another model")
         return found
+
+
+def _load(path: Path) -> RustTokenizer:
+    try:
+        return RustTokenizer.from_file(str(path))
+    except Exception as error:  # the Rust side raises plain Exception for any bad file
+        raise ModelError(f"{path} is not a tokenizer.json: {error}") from error
+
+
+def _load_settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise ModelError(f"{path} holds no settings: get it again, or delete it")
+    return settings

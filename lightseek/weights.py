@@ -1,42 +1,157 @@
 """Model folders: `config.json`, `tokenizer.json`, `model.safetensors`, in and out.
 
-Only safetensors: weights are data. Tensors are memory-mapped and cast one by one on their way to
-the device. Every tensor that is missing, unexpected or of another shape is named in one error.
+Our own, and those of the official family, of one file or in shards, on disk or on the hub. Only
+safetensors: weights are data. Tensors are memory-mapped and cast one by one on their way to the
+device. Every tensor that is missing, unexpected or of another shape is named in one error.
 """
 
-from collections.abc import Iterable
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lightseek.config import load_config
+from lightseek.config import ModelConfig, load_config
 from lightseek.errors import ModelError
+from lightseek.hub import fetch
 from lightseek.model import LightSeekOCR
+from lightseek.official import Official, find_official
 from lightseek.tokenizer import Tokenizer
 
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 SHIPPED = ("nano",)
 """Models whose weights are inside the package."""
 
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+HUB_FILES = (CONFIG, TOKENIZER, "tokenizer_config.json", "*.safetensors", f"{WEIGHTS}.index.json")
+MEMINFO = Path("/proc/meminfo")
 
-def find_model(name: str | Path) -> Path:
-    """The folder of a shipped model, or a folder as given.
+NAMES = (
+    ("embedding.weight", "model.embed_tokens.weight"),
+    ("head.weight", "lm_head.weight"),
+    ("row_end", "model.image_newline"),
+    ("view_separator", "model.view_seperator"),
+    ("decoder.norm.weight", "model.norm.weight"),
+    ("decoder.layers.#.norm1.weight", "model.layers.#.input_layernorm.weight"),
+    ("decoder.layers.#.norm2.weight", "model.layers.#.post_attention_layernorm.weight"),
+    ("decoder.layers.#.attention.query.weight", "model.layers.#.self_attn.q_proj.weight"),
+    ("decoder.layers.#.attention.key.weight", "model.layers.#.self_attn.k_proj.weight"),
+    ("decoder.layers.#.attention.value.weight", "model.layers.#.self_attn.v_proj.weight"),
+    ("decoder.layers.#.attention.out.weight", "model.layers.#.self_attn.o_proj.weight"),
+    ("decoder.layers.#.feed_forward.router.weight", "model.layers.#.mlp.gate.weight"),
+    ("decoder.layers.#.feed_forward.?.weight", "model.layers.#.mlp.?_proj.weight"),
+    (
+        "decoder.layers.#.feed_forward.shared.?.weight",
+        "model.layers.#.mlp.shared_experts.?_proj.weight",
+    ),
+    (
+        "decoder.layers.#.feed_forward.experts.#.?.weight",
+        "model.layers.#.mlp.experts.#.?_proj.weight",
+    ),
+    ("encoder.projector.linear.*", "model.projector.layers.*"),
+    ("encoder.sam.stem.*", "model.sam_model.patch_embed.proj.*"),
+    ("encoder.sam.positions.cells", "model.sam_model.pos_embed"),
+    ("encoder.sam.blocks.#.norm#.*", "model.sam_model.blocks.#.norm#.*"),
+    ("encoder.sam.blocks.#.attention.qkv.*", "model.sam_model.blocks.#.attn.qkv.*"),
+    ("encoder.sam.blocks.#.attention.out.*", "model.sam_model.blocks.#.attn.proj.*"),
+    ("encoder.sam.blocks.#.attention.relative_rows", "model.sam_model.blocks.#.attn.rel_pos_h"),
+    ("encoder.sam.blocks.#.attention.relative_cols", "model.sam_model.blocks.#.attn.rel_pos_w"),
+    ("encoder.sam.blocks.#.mlp.up.*", "model.sam_model.blocks.#.mlp.lin1.*"),
+    ("encoder.sam.blocks.#.mlp.down.*", "model.sam_model.blocks.#.mlp.lin2.*"),
+    ("encoder.sam.neck.#.*", "model.sam_model.neck.#.*"),
+    ("encoder.compressor.conv1.weight", "model.sam_model.net_2.weight"),
+    ("encoder.compressor.conv2.weight", "model.sam_model.net_3.weight"),
+    ("encoder.clip.class_token", "model.vision_model.embeddings.class_embedding"),
+    ("encoder.clip.patch_embedding", "model.vision_model.embeddings.patch_embedding.weight"),
+    ("encoder.clip.positions.cells", "model.vision_model.embeddings.position_embedding.weight"),
+    ("encoder.clip.pre_norm.*", "model.vision_model.pre_layrnorm.*"),
+    ("encoder.clip.blocks.#.norm#.*", "model.vision_model.transformer.layers.#.layer_norm#.*"),
+    (
+        "encoder.clip.blocks.#.attention.qkv.*",
+        "model.vision_model.transformer.layers.#.self_attn.qkv_proj.*",
+    ),
+    (
+        "encoder.clip.blocks.#.attention.out.*",
+        "model.vision_model.transformer.layers.#.self_attn.out_proj.*",
+    ),
+    ("encoder.clip.blocks.#.mlp.up.*", "model.vision_model.transformer.layers.#.mlp.fc1.*"),
+    ("encoder.clip.blocks.#.mlp.down.*", "model.vision_model.transformer.layers.#.mlp.fc2.*"),
+)
+"""Our name of every tensor and that of the official file, which misspells two.
+
+`#` is a number, `?` one of gate, up and down, `*` weight or bias.
+"""
+WILD = {"#": r"(\d+)", "?": "(gate|up|down)", "*": "(weight|bias)"}
+
+UNREAD = frozenset(
+    f"model.vision_model.embeddings.{name}" for name in ("patch_embedding.weight", "position_ids")
+)
+"""Tensors of the official file that no computation needs: they may be there or not."""
+
+
+def official_name(ours: str) -> str:
+    """What the official file calls a tensor.
 
     Raises:
-        ModelError: If there is no such folder.
+        KeyError: If the official family has no such tensor.
+    """
+    return _translate(ours, NAMES)
+
+
+def our_name(official: str) -> str:
+    """What we call a tensor of the official file.
+
+    Raises:
+        KeyError: If the official family has no such tensor.
+    """
+    return _translate(official, tuple((theirs, ours) for ours, theirs in NAMES))
+
+
+def _translate(name: str, table: tuple[tuple[str, str], ...]) -> str:
+    for pattern, target in table:
+        if found := _compile(pattern).fullmatch(name):
+            return "".join(_fill(target, found.groups()))
+    raise KeyError(name)
+
+
+def _fill(target: str, values: tuple[str, ...]) -> Iterator[str]:
+    """A name with its wild cards replaced, one after the other."""
+    left = iter(values)
+    for character in target:
+        yield next(left) if character in WILD else character
+
+
+@cache
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"[#?*.]", lambda mark: WILD.get(mark[0], r"\."), pattern))
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder of a shipped model, a folder as given, or that of a hub id, fetched if need be.
+
+    Raises:
+        ModelError: If there is no such model.
     """
     if str(name) in SHIPPED:
         return Path(str(resources.files("lightseek"))) / "assets" / str(name)
     folder = Path(name)
-    if not folder.is_dir():
-        raise ModelError(
-            f"no model {name}: give one of {', '.join(SHIPPED)} or a folder with {CONFIG}"
-        )
-    return folder
+    if folder.is_dir():
+        return folder
+    if HUB_ID.fullmatch(str(name)) and not folder.parent.is_dir():
+        return fetch(str(name), HUB_FILES)
+    raise ModelError(
+        f"no model {name}: give one of {', '.join(SHIPPED)}, a folder with {CONFIG}, or a hub id "
+        "such as deepseek-ai/DeepSeek-OCR"
+    )
 
 
 def default_device() -> torch.device:
@@ -63,46 +178,169 @@ def load_model(
     """Load a model folder, ready to read.
 
     Args:
-        name: A shipped model or a folder.
+        name: A shipped model, a folder, or a hub id.
         device: Where the weights go.
         dtype: What they are cast to.
 
     Raises:
-        ModelError: If a file is missing or broken, or tensors do not fit the config.
+        ModelError: If a file is missing or broken, tensors do not fit the config, or the memory of
+            the device is too small.
     """
     folder = find_model(name)
-    config = load_config(folder / CONFIG)
-    tokenizer = Tokenizer.from_file(folder / TOKENIZER)
-    if len(tokenizer) != config.decoder.vocab_size:
+    official = find_official(folder / CONFIG)
+    config = official.config if official else load_config(folder / CONFIG)
+    tokenizer = Tokenizer.from_folder(folder)
+    if official is not None:
+        check_official_tokenizer(tokenizer, official, source=folder / TOKENIZER)
+    elif len(tokenizer) != config.decoder.vocab_size and not config.decoder.row_marks:
         raise ModelError(
             f"{folder / TOKENIZER} has {len(tokenizer)} tokens, the model "
             f"{config.decoder.vocab_size}: it belongs to another model"
         )
-    with torch.device("meta"):
-        model = LightSeekOCR(config)
-    load_weights(model, folder / WEIGHTS, device=device, dtype=dtype)
+    model = empty_model(config)
+    check_memory(model, device=device, dtype=dtype)
+    names = official_name if official else str
+    load_weights(model, folder / WEIGHTS, device=device, dtype=dtype, name_in_file=names)
     return model.eval(), tokenizer
 
 
+def empty_model(config: ModelConfig) -> LightSeekOCR:
+    """A model whose tensors have shapes and no memory."""
+    with torch.device("meta"):
+        return LightSeekOCR(config)
+
+
+def check_official_tokenizer(tokenizer: Tokenizer, official: Official, *, source: Path) -> None:
+    """Compare a tokenizer with what the config says of it.
+
+    Raises:
+        ModelError: If it has more tokens than the model, or other special ones.
+    """
+    room = official.config.decoder.vocab_size
+    # the official vocabulary is filled up with ids that no token has
+    if len(tokenizer) > room:
+        raise ModelError(
+            f"{source} has {len(tokenizer)} tokens, the model {room}: it belongs to another model"
+        )
+    for kind, wanted in official.special_ids.items():
+        found = getattr(tokenizer, f"{kind}_id")
+        if found != wanted:
+            raise ModelError(
+                f"{source} has the {kind} token at {found}, the model at {wanted}: it belongs to "
+                "another model"
+            )
+
+
 def load_weights(
-    model: LightSeekOCR, path: Path, *, device: torch.device, dtype: torch.dtype
+    model: LightSeekOCR,
+    path: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    name_in_file: Callable[[str], str] = str,
 ) -> None:
     """Replace every parameter by the tensor of its name.
 
+    Args:
+        model: Gets the tensors.
+        path: A safetensors file; where it is missing, the shards beside it.
+        device: Where the tensors go.
+        dtype: What they are cast to.
+        name_in_file: What the file calls a tensor of ours.
+
     Raises:
-        ModelError: If the file is missing or broken, or any name or shape differs.
+        ModelError: If a file is missing or broken, or any name or shape differs.
     """
-    if not path.is_file():
-        raise ModelError(f"{path.parent} has no weights: {path.name} is missing")
+    wanted = {name_in_file(name): name for name in model.state_dict()}
+    shapes = {file: tuple(model.state_dict()[name].shape) for file, name in wanted.items()}
+    with ExitStack() as stack:
+        shards = [open_weights(file, stack) for file in find_shards(path)]
+        holders = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118 - not a dict
+        found = {n: tuple(shard.get_slice(n).get_shape()) for n, shard in holders.items()}
+        for unread in UNREAD - shapes.keys():
+            found.pop(unread, None)
+        check_shapes(shapes, found, source=str(path if len(shards) == 1 else path.parent))
+        # one by one: what is cast or moved is never in memory twice
+        tensors = {
+            name: holders[file].get_tensor(file).to(device=device, dtype=dtype)
+            for file, name in wanted.items()
+        }
+    model.load_state_dict(tensors, assign=True)
+
+
+def open_weights(path: Path, stack: ExitStack) -> Any:
+    """Map a file of tensors into memory, until the stack is closed.
+
+    Raises:
+        ModelError: If it is no such file, or a part of one.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
-            check_shapes(wanted, found, source=str(path))
-            tensors = {n: file.get_tensor(n).to(device=device, dtype=dtype) for n in wanted}
+        return stack.enter_context(safe_open(path, framework="pt"))
     except SafetensorError as error:
         raise ModelError(f"{path} is broken or cut off, get it again: {error}") from error
-    model.load_state_dict(tensors, assign=True)
+
+
+def find_shards(path: Path) -> list[Path]:
+    """A file of weights, or the shards that are there in its place.
+
+    Raises:
+        ModelError: If there is neither, or a shard is missing.
+    """
+    if path.is_file():
+        return [path]
+    index = path.with_name(f"{path.name}.index.json")
+    if not index.is_file():
+        shards = sorted(path.parent.glob(f"{path.stem}-*-of-*{path.suffix}"))
+        if not shards:
+            raise ModelError(f"{path.parent} has no weights: {path.name} is missing")
+        return shards
+    try:
+        placed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = [path.with_name(name) for name in sorted(set(placed.values()))]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index} is no index of shards: get it again") from error
+    missing = [shard.name for shard in shards if not shard.is_file()]
+    if missing:
+        raise ModelError(f"{path.parent} is half there, get it again: no {_shorten(missing)}")
+    return shards
+
+
+def num_bytes(model: LightSeekOCR, dtype: torch.dtype) -> int:
+    """Memory that the tensors of a model take."""
+    return sum(tensor.numel() for tensor in model.state_dict().values()) * dtype.itemsize
+
+
+def check_memory(model: LightSeekOCR, *, device: torch.device, dtype: torch.dtype) -> None:
+    """Compare what the weights need with what is free.
+
+    Raises:
+        ModelError: If it does not suffice, before anything is loaded.
+    """
+    needed, free = num_bytes(model, dtype), free_memory(device)
+    if free is not None and needed > free:
+        raise ModelError(
+            f"{model.config.name} needs {needed / 1e9:.1f} GB for its weights in "
+            f"{str(dtype).removeprefix('torch.')}, and {device} has {free / 1e9:.1f} GB free: "
+            "close other programs, or choose another device or a smaller dtype"
+        )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can be had on a device; none where it does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    try:
+        for line in MEMINFO.read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:  # there is no such file but on Linux
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def check_shapes(

@@ -112,7 +112,11 @@ def test_all_faults_are_told_at_once(tiny_config: ModelConfig) -> None:
 
 
 def test_every_size_is_required(tiny_config: ModelConfig) -> None:
-    optional = {("sam", "neck_dim"), ("clip", "patch_px"), *(("decoder", k) for k in ("sliding_window", "place", "moe"))}
+    optional = {
+        ("sam", "neck_dim"),
+        ("clip", "patch_px"),
+        *(("decoder", k) for k in ("sliding_window", "place", "moe")),
+    }
     for part in ("sam", "compressor", "clip", "decoder"):
         for key in asdict(tiny_config)[part]:
             data = plain(tiny_config)

@@ -1,0 +1,34 @@
+"""Model folders from the Hugging Face hub, through its own client, cache and offline switch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightseek.errors import ModelError
+
+
+def fetch(hub_id: str, files: Sequence[str]) -> Path:
+    """The folder of a hub repository, downloaded unless it is in the cache.
+
+    Args:
+        hub_id: Such as `deepseek-ai/DeepSeek-OCR`.
+        files: Names and patterns of the files that are wanted.
+
+    Raises:
+        ModelError: If it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=list(files)))
+    except GatedRepoError as error:
+        cure = "accept its terms on the hub and log in with `hf auth login`"
+        raise ModelError(f"{hub_id} is not open to everybody: {cure}") from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(f"the hub has no model {hub_id}: check its name, or log in") from error
+    except Exception as error:  # besides its own, the client raises those of its HTTP library
+        reason = " ".join(str(error).split())[:200]
+        cure = "go online and unset HF_HUB_OFFLINE, or give a folder"
+        raise ModelError(
+            f"{hub_id} is not cached and cannot be fetched: {cure} ({reason})"
+        ) from error

@@ -1,0 +1,406 @@
+"""The `config.json` of the official family, in both forms, as our sizes.
+
+The original form nests a language model and two vision towers and repeats the language model's
+fields at the top; the other is what `transformers` writes for Unlimited-OCR. A field that stands
+for one thing alone in the whole family is checked, an unknown one refused: it may change what the
+model computes. Pure data: knows nothing of torch or of tensors.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lightseek.config import PATCH_PX, ModelConfig, MoeConfig, Rows, preset, validate
+from lightseek.errors import ModelError
+
+ORIGINAL = ("deepseek_vl_v2", "unlimited-ocr")
+TRANSFORMERS = ("unlimited_ocr",)
+
+BOOKKEEPING = frozenset(
+    (
+        "_name_or_path",
+        "architectures",
+        "attention_dropout",
+        "auto_map",
+        "aux_loss_alpha",
+        "candidate_resolutions",
+        "chunk_size_feed_forward",
+        "dtype",
+        "ep_size",
+        "head_dim",
+        "id2label",
+        "initializer_factor",
+        "initializer_range",
+        "is_encoder_decoder",
+        "label2id",
+        "mlp_ratio",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "pad_token_id",
+        "pretraining_tp",
+        "problem_type",
+        "return_dict",
+        "seq_aux",
+        "torch_dtype",
+        "transformers_version",
+        "use_cache",
+        "v_head_dim",
+    )
+)
+"""Fields that say nothing about what a trained model computes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Official:
+    """What an official `config.json` says."""
+
+    config: ModelConfig
+    special_ids: Mapping[str, int]
+    """Ids of special tokens (`bos`, `eos`, `image`), as far as they are named."""
+
+
+def find_official(path: Path) -> Official | None:
+    """Read the official config in a file; none if what is there is no config of others.
+
+    Raises:
+        ModelError: If it describes another architecture, or has unknown or unfit fields.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(data, dict) or "model_type" not in data:
+        return None
+    kind = data["model_type"]
+    if kind in ORIGINAL:
+        return _from_original(data, source=str(path))
+    if kind in TRANSFORMERS:
+        return _from_transformers(data, source=str(path))
+    known = ", ".join((*ORIGINAL, *TRANSFORMERS))
+    raise ModelError(f"{path} describes a model of type {kind}: only {known} can be read")
+
+
+class _Section(BaseModel):
+    """A part of a config: sizes, and fields that have one value in the whole family."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_bookkeeping(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {key: value for key, value in data.items() if key not in BOOKKEEPING}
+
+
+class _Language(_Section):
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    max_position_embeddings: int
+    n_routed_experts: int
+    n_shared_experts: int
+    num_experts_per_tok: int
+    moe_intermediate_size: int
+    bos_token_id: int
+    eos_token_id: int
+    rms_norm_eps: float = 1e-6
+    sliding_window: int | None = None
+    tie_word_embeddings: bool = False
+
+    hidden_act: Literal["silu"] = "silu"
+    attention_bias: Literal[False] = False
+    mlp_bias: Literal[False] = False
+    n_group: Literal[1] = 1
+    topk_group: Literal[1] = 1
+    topk_method: Literal["greedy"] = "greedy"
+    routed_scaling_factor: Literal[1] = 1
+
+    @model_validator(mode="after")
+    def _has_a_key_for_every_head(self) -> "_Language":
+        if self.num_key_value_heads != self.num_attention_heads:
+            raise ValueError("num_key_value_heads differs from num_attention_heads")
+        return self
+
+
+class _OriginalLanguage(_Language):
+    first_k_dense_replace: int
+    rope_theta: float = 10000.0
+    sliding_window_size: int | None = None
+
+    model_type: Literal["deepseek_v2"] = "deepseek_v2"
+    kv_lora_rank: None = None
+    lm_head: Literal[True] = True
+    moe_layer_freq: Literal[1] = 1
+    norm_topk_prob: Literal[False] = False
+    q_lora_rank: None = None
+    qk_nope_head_dim: Literal[0] = 0
+    qk_rope_head_dim: Literal[0] = 0
+    rm_head: Literal[False] = False
+    rope_scaling: None = None
+    scoring_func: Literal["softmax"] = "softmax"
+    use_mla: Literal[False] = False
+
+
+class _OriginalClip(_Section):
+    heads: int
+    image_size: int
+    layers: int
+    patch_size: int
+    width: int
+
+
+class _OriginalSam(_Section):
+    downsample_channels: tuple[int, int]
+    global_attn_indexes: tuple[int, ...]
+    heads: int
+    layers: int
+    width: int
+
+
+class _Towers(_Section):
+    clip: _OriginalClip = Field(alias="clip-l-14-224")
+    sam: _OriginalSam = Field(alias="sam_vit_b")
+
+
+class _OriginalVision(_Section):
+    image_size: int
+    model_name: Literal["deeplip_b_l"] = "deeplip_b_l"
+    model_type: Literal["vision"] = "vision"
+    width: _Towers
+
+
+class _OriginalProjector(_Section):
+    input_dim: int
+    n_embed: int
+    model_type: Literal["mlp_projector"] = "mlp_projector"
+    projector_type: Literal["linear"]
+
+
+class _Original(_Section):
+    model_type: Literal["deepseek_vl_v2", "unlimited-ocr"]
+    global_view_pos: Literal["head"] = "head"
+    tile_tag: Literal["2D"] = "2D"
+    language_config: _OriginalLanguage
+    projector_config: _OriginalProjector
+    vision_config: _OriginalVision
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_language(cls, data: Any) -> Any:
+        """Move the language model's fields from the top, where they are repeated, to their part."""
+        nested = data.get("language_config", {})
+        if not isinstance(nested, dict):
+            return data
+        own = cls.model_fields.keys() | BOOKKEEPING
+        at_top = {key: value for key, value in data.items() if key not in own}
+        kept = {key: value for key, value in data.items() if key in own}
+        return {**kept, "language_config": {**nested, **at_top}}
+
+
+def _from_original(data: Mapping[str, Any], *, source: str) -> Official:
+    read = validate(_Original, data, source=source)
+    language, vision = read.language_config, read.vision_config
+    sam, clip = vision.width.sam, vision.width.clip
+    base = preset("deepseek-ocr")
+    config = replace(
+        base,
+        name="deepseek-ocr",
+        sam=replace(
+            base.sam,
+            dim=sam.width,
+            depth=sam.layers,
+            heads=sam.heads,
+            mlp_dim=4 * sam.width,
+            table=_square(vision.image_size // PATCH_PX),
+            global_blocks=sam.global_attn_indexes,
+        ),
+        compressor=replace(
+            base.compressor,
+            hidden_dim=sam.downsample_channels[0],
+            dim=sam.downsample_channels[1],
+        ),
+        clip=replace(
+            base.clip,
+            dim=clip.width,
+            depth=clip.layers,
+            heads=clip.heads,
+            mlp_dim=4 * clip.width,
+            table=_square(clip.image_size // clip.patch_size),
+            patch_px=clip.patch_size,
+        ),
+    )
+    return _with_language(
+        config,
+        language,
+        dense_layers=language.first_k_dense_replace,
+        rope_base=language.rope_theta,
+        window=language.sliding_window or language.sliding_window_size,
+        image_id=None,
+    )
+
+
+class _Rope(_Section):
+    rope_theta: float
+    rope_type: Literal["default"] = "default"
+
+
+class _Text(_Language):
+    model_type: Literal["unlimited_ocr_text"]
+    layer_types: list[Literal["reference_sliding_attention", "full_attention"]]
+    mlp_layer_types: list[Literal["dense", "sparse"]]
+    rope_parameters: _Rope
+
+    @model_validator(mode="after")
+    def _has_layers_that_we_have(self) -> "_Text":
+        if self.mlp_layer_types != sorted(self.mlp_layer_types):
+            raise ValueError("mlp_layer_types has a dense layer behind a sparse one")
+        if len(set(self.layer_types)) > 1:
+            raise ValueError("layer_types differ from layer to layer")
+        return self
+
+
+class _Sam(_Section):
+    model_type: Literal["unlimited_ocr_sam_vision_model"]
+    hidden_size: int
+    output_channels: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_channels: int
+    image_size: int
+    layer_norm_eps: float
+    use_rel_pos: bool
+    window_size: int
+    global_attn_indexes: tuple[int, ...]
+    mlp_dim: int
+    downsample_channels: tuple[int, int]
+
+    patch_size: Literal[16]
+    hidden_act: Literal["gelu"]
+    qkv_bias: Literal[True]
+    use_abs_pos: Literal[True]
+
+
+class _Clip(_Section):
+    model_type: Literal["unlimited_ocr_vision_encoder"]
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_channels: int
+    image_size: int
+    patch_size: int
+    hidden_act: Literal["quick_gelu", "gelu"]
+    layer_norm_eps: float
+
+
+class _Vision(_Section):
+    model_type: Literal["unlimited_ocr_vision"]
+    sam_config: _Sam
+    encoder_config: _Clip
+
+
+class _Transformers(_Section):
+    model_type: Literal["unlimited_ocr"]
+    image_token_id: int
+    tie_word_embeddings: bool = False
+    text_config: _Text
+    vision_config: _Vision
+
+
+def _from_transformers(data: Mapping[str, Any], *, source: str) -> Official:
+    read = validate(_Transformers, data, source=source)
+    text, vision = read.text_config, read.vision_config
+    sam, clip = vision.sam_config, vision.encoder_config
+    base = preset("unlimited-ocr")
+    config = replace(
+        base,
+        sam=replace(
+            base.sam,
+            channels=sam.num_channels,
+            dim=sam.hidden_size,
+            depth=sam.num_hidden_layers,
+            heads=sam.num_attention_heads,
+            mlp_dim=sam.mlp_dim,
+            norm_eps=sam.layer_norm_eps,
+            table=_square(sam.image_size // PATCH_PX),
+            window=_square(sam.window_size),
+            global_blocks=sam.global_attn_indexes,
+            relative_position=sam.use_rel_pos,
+            neck_dim=sam.output_channels,
+        ),
+        compressor=replace(
+            base.compressor,
+            hidden_dim=sam.downsample_channels[0],
+            dim=sam.downsample_channels[1],
+        ),
+        clip=replace(
+            base.clip,
+            dim=clip.hidden_size,
+            depth=clip.num_hidden_layers,
+            heads=clip.num_attention_heads,
+            mlp_dim=clip.intermediate_size,
+            activation=clip.hidden_act,
+            norm_eps=clip.layer_norm_eps,
+            table=_square(clip.image_size // clip.patch_size),
+            patch_px=None,
+        ),
+    )
+    slides = text.layer_types[0] == "reference_sliding_attention"
+    return _with_language(
+        config,
+        text,
+        dense_layers=text.mlp_layer_types.count("dense"),
+        rope_base=text.rope_parameters.rope_theta,
+        window=text.sliding_window if slides else None,
+        image_id=read.image_token_id,
+    )
+
+
+def _with_language(
+    config: ModelConfig,
+    language: _Language,
+    *,
+    dense_layers: int,
+    rope_base: float,
+    window: int | None,
+    image_id: int | None,
+) -> Official:
+    """Complete a config by the sizes that both forms name alike."""
+    decoder = replace(
+        config.decoder,
+        vocab_size=language.vocab_size,
+        dim=language.hidden_size,
+        depth=language.num_hidden_layers,
+        heads=language.num_attention_heads,
+        mlp_dim=language.intermediate_size,
+        norm_eps=language.rms_norm_eps,
+        rope_base=rope_base,
+        max_positions=language.max_position_embeddings,
+        tied_head=language.tie_word_embeddings,
+        sliding_window=window,
+        moe=MoeConfig(
+            experts=language.n_routed_experts,
+            active=language.num_experts_per_tok,
+            expert_dim=language.moe_intermediate_size,
+            shared_dim=language.n_shared_experts * language.moe_intermediate_size,
+            dense_layers=dense_layers,
+        ),
+    )
+    name = "deepseek-ocr" if window is None else "unlimited-ocr"
+    ids = {"bos": language.bos_token_id, "eos": language.eos_token_id}
+    if image_id is not None:
+        ids["image"] = image_id
+    return Official(replace(config, name=name, decoder=decoder), ids)
+
+
+def _square(side: int) -> Rows:
+    return Rows(rows=side, cols=side)
