@@ -92,15 +92,21 @@ class Region(_Frozen):
     """`text` or `heading`, or what the model called it."""
     lines: tuple[Line, ...]
     box: Box
+    written: str | None = None
+    """Markdown by models that write it themselves; they do not say where lines and words stand."""
 
     @property
     def text(self) -> str:
         """The lines as they stand."""
+        if self.written is not None:
+            return self.written
         return "\n".join(line.text for line in self.lines)
 
     @property
     def markdown(self) -> str:
         """The lines joined, words that were broken at a line end made whole."""
+        if self.written is not None:
+            return self.written
         flow = _HYPHEN_AT_LINE_END.sub("", self.text).replace("\n", " ")
         return f"## {flow}" if self.label == "heading" else flow
 
@@ -125,12 +131,12 @@ class Page(_Frozen):
     @property
     def text(self) -> str:
         """Its regions with a blank line between them."""
-        return "\n\n".join(region.text for region in self.regions)
+        return "\n\n".join(region.text for region in self.regions if region.text)
 
     @property
     def markdown(self) -> str:
         """Its regions as Markdown, and the reason where it could not be read."""
-        parts = [region.markdown for region in self.regions]
+        parts = [region.markdown for region in self.regions if region.markdown]
         if self.reason is not None:
             parts.append(f"<!-- {self.status}: {self.reason} -->")
         return "\n\n".join(parts)

@@ -1,0 +1,171 @@
+"""What the official family is asked, and what its answers mean.
+
+A prompt is text with `<image>` where the page goes. An answer is Markdown in which marks say where
+on the page each part stands, in thousandths of its sides:
+
+    <|ref|>title<|/ref|><|det|>[[113, 80, 886, 120]]<|/det|>     DeepSeek-OCR
+    # A title
+    <|det|>title [113, 80, 886, 120]<|/det|># A title            Unlimited-OCR
+
+It is taken apart mark by mark and never evaluated. Whatever a model writes gives regions: broken
+boxes become the whole page, and no text is dropped. Knows nothing of models or images.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from lightseek.document import Box, Region
+from lightseek.errors import UsageError
+
+IMAGE = "<image>"
+"""Where the page stands in a prompt."""
+
+PROMPTS: Mapping[str, str] = {
+    "markdown": "<image>\n<|grounding|>Convert the document to markdown.",
+    "ocr": "<image>\n<|grounding|>OCR this image.",
+    "free": "<image>\nFree OCR.",
+    "figure": "<image>\nParse the figure.",
+    "describe": "<image>\nDescribe this image in detail.",
+    "locate": "<image>\nLocate <|ref|>xxxx<|/ref|> in the image.",
+    "parse": "<image>document parsing.",
+}
+"""The official prompts by name: six of DeepSeek-OCR, the last of Unlimited-OCR."""
+WANTED = "xxxx"
+"""What `locate:some words` puts its words in place of."""
+
+FIGURES = frozenset(("image", "figure", "chart"))
+"""Labels of regions that are pictures."""
+LABELS = FIGURES | frozenset(
+    (
+        "caption",
+        "code",
+        "equation",
+        "footer",
+        "footnote",
+        "formula",
+        "header",
+        "list",
+        "page_number",
+        "seal",
+        "table",
+        "text",
+        "title",
+    )
+)
+"""Labels of regions, also as `sub_title` and `table_caption`; any other reference is text itself."""
+
+SCALE = 999
+"""The largest coordinate of an answer."""
+_MARK = re.compile(r"(<\|/?(?:ref|det)\|>|<PAGE>)")
+_BOXES = re.compile(r"([^\[]*)(\[[\[\]\d\s.,+-]*)")
+_QUADS = re.compile(r"\[([^\[\]]*)\]?")
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+
+
+def find_prompt(text: str) -> str:
+    """A prompt by its name, `locate:` with words to find, or a prompt as it is.
+
+    Raises:
+        UsageError: If it has no place for the page, or several.
+    """
+    name, colon, words = text.partition(":")
+    if name == "locate":
+        if not colon or not words.strip():
+            raise UsageError("say what to locate: locate:some words")
+        return PROMPTS["locate"].replace(WANTED, words.strip())
+    prompt = PROMPTS.get(text, text)
+    if prompt.count(IMAGE) != 1:
+        raise UsageError(
+            f"a prompt needs one {IMAGE} where the page goes, {text!r} has {prompt.count(IMAGE)}: "
+            f"write one, or name one of {', '.join(PROMPTS)}"
+        )
+    return prompt
+
+
+def parse_answer(answer: str, *, width: int, height: int) -> tuple[Region, ...]:
+    """The regions of a page, in the order in which they were written.
+
+    Args:
+        answer: What the model wrote, marks included.
+        width: Pixels across the page.
+        height: Pixels down the page.
+    """
+    page = Box(0.0, 0.0, float(width), float(height))
+    regions: list[Region] = []
+    for part in _parts(answer):
+        boxes = [_to_page(quad, page) for quad in part.quads] or [page]
+        text, label = part.text.strip(), part.label.strip()
+        if text:
+            around = boxes[0]
+            for box in boxes[1:]:
+                around = around.union(box)
+            regions.append(_region(label or "text", around, text))
+        elif _is_label(label):
+            regions += [_region(label, box, "") for box in boxes if part.quads]
+        elif label:
+            # what was asked for, or a line of text that is its own reference
+            regions += [_region("text", box, label) for box in boxes]
+    return tuple(regions)
+
+
+@dataclass(slots=True)
+class _Part:
+    """Text behind a mark, and what the mark says of it."""
+
+    label: str = ""
+    quads: list[tuple[float, ...]] = field(default_factory=list)
+    text: str = ""
+    has_box: bool = False
+
+
+def _parts(answer: str) -> Iterator[_Part]:
+    """Walk from mark to mark; one that is never closed ends where its content does."""
+    part, inside = _Part(), ""
+    for piece in _MARK.split(answer):
+        if piece in ("<|ref|>", "<PAGE>") or (
+            piece == "<|det|>" and (part.has_box or part.text.strip())
+        ):
+            yield part
+            part = _Part()
+        if _MARK.fullmatch(piece):
+            inside = piece
+        elif inside == "<|ref|>":
+            part.label += piece
+        elif inside == "<|det|>":
+            label, quads, rest = _read_box(piece)
+            part.label, part.text = part.label or label, part.text + rest
+            part.quads += quads
+            part.has_box = True
+        else:
+            part.text += piece
+    yield part
+
+
+def _read_box(content: str) -> tuple[str, list[tuple[float, ...]], str]:
+    """The label and boxes that a mark holds, and text behind them if it was not closed."""
+    mark, newline, rest = content.partition("\n")
+    found = _BOXES.match(mark)
+    if found is None:
+        is_label = _is_label(mark.strip())
+        return (mark, [], rest) if is_label else ("", [], content)
+    numbers = [_NUMBER.findall(quad) for quad in _QUADS.findall(found[2])]
+    quads = [tuple(map(float, quad)) for quad in numbers if len(quad) == 4]
+    behind = mark[found.end() :] if quads else ""  # what breaks a box is no text
+    return found[1].strip(), quads, behind + newline + rest
+
+
+def _to_page(quad: tuple[float, ...], page: Box) -> Box:
+    """A box in page pixels, within the page, the right way round."""
+    x1, y1, x2, y2 = (min(max(value / SCALE, 0.0), 1.0) for value in quad)
+    left, right = sorted((x1 * page.right, x2 * page.right))
+    top, bottom = sorted((y1 * page.bottom, y2 * page.bottom))
+    return Box(left, top, right, bottom)
+
+
+def _is_label(text: str) -> bool:
+    return text in LABELS or text.rpartition("_")[2] in LABELS
+
+
+def _region(label: str, box: Box, text: str) -> Region:
+    return Region(label=label, lines=(), box=box, written=text)
