@@ -88,7 +88,24 @@ def main() -> None:
     help="At which PDF pages are rendered.",
 )
 @click.option("--mode", help="How pages are cut into views. [default: the model's own]")
-@click.option("--model", default="nano", show_default=True, help="A name or a model folder.")
+@click.option(
+    "--prompt", metavar="NAME|TEXT", help="What to ask: markdown, free, ..., or text with <image>."
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(min=1), metavar="N", help="Give a page up after N tokens."
+)
+@click.option(
+    "--max-tiles", type=click.IntRange(min=2), metavar="N", help="Most tiles of a page, in gundam."
+)
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Save figures as images, for models that find them.",
+)
+@click.option(
+    "--model", default="nano", show_default=True, help="A name, a model folder or a hub id."
+)
 @click.option("--device", help="cpu, cuda or mps. [default: the GPU if there is one]")
 def read(
     files: tuple[str, ...],
@@ -98,6 +115,10 @@ def read(
     password: str | None,
     dpi: int,
     mode: str | None,
+    prompt: str | None,
+    max_tokens: int | None,
+    max_tiles: int | None,
+    figures: Path | None,
     model: str,
     device: str | None,
 ) -> None:
@@ -111,6 +132,7 @@ def read(
     curl -s https://example.org/scan.png | lightseek read -
     """
     targets = output_paths(files, output, SUFFIXES[format_]) if output else None
+    crops = figure_paths(files, figures) if figures else None
     render = RENDER[format_]
     if format_ == "json" and targets is None and len(files) > 1:
         render = json_line
@@ -120,7 +142,7 @@ def read(
     failed = False
     with progress_bar() as bar:
         task = bar.add_task("reading", total=len(files))
-        reading = Reading(dpi=dpi, pages=pages, password=password)
+        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles)
         read_all = ocr.read_all(
             files,
             mode=mode,
@@ -132,6 +154,17 @@ def read(
         for i, document in enumerate(read_all):
             bar.update(task, completed=i + 1)
             failed |= report_failures(document, bar.console)
+            if crops is not None:
+                from lightseek.figures import crop_figures
+
+                document = crop_figures(
+                    document,
+                    files[i],
+                    crops[i],
+                    beside=output or Path(),
+                    dpi=dpi,
+                    password=password,
+                )
             if targets is None:
                 bar.stop()  # on a terminal, the bar and the result would share a line
                 click.echo(render(document), nl=False)
@@ -139,6 +172,23 @@ def read(
             elif document.ok or document.text.strip():
                 failed |= not save(targets[i], render(document), bar.console)
     sys.exit(int(failed))
+
+
+@main.command()
+@click.argument("model")
+@click.option("--json", "json_", is_flag=True, help="Print the card as JSON.")
+def info(model: str, json_: bool) -> None:
+    r"""Say what a model is: sizes, memory, what a page costs; nothing is loaded.
+
+    \b
+    lightseek info nano
+    lightseek info deepseek-ocr --json | jq .parameters
+    lightseek info deepseek-ai/DeepSeek-OCR
+    """
+    from lightseek.info import describe
+
+    card = describe(model)
+    click.echo(card.to_json() if json_ else card.to_text())
 
 
 @main.command("eval")
@@ -385,3 +435,14 @@ def output_paths(files: tuple[str, ...], folder: Path, suffix: str) -> list[Path
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}") from error
     return [folder / f"{name}{suffix}" for name in chosen]
+
+
+def figure_paths(files: tuple[str, ...], folder: Path) -> list[Path]:
+    """Where each file's figures go, without page, number and suffix.
+
+    Raises:
+        UsageError: If standard input is read, which flows only once, and as for `output_paths`.
+    """
+    if "-" in files:
+        raise UsageError("figures are cut out of files: save what comes from standard input first")
+    return output_paths(files, folder, "")

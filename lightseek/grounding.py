@@ -53,7 +53,7 @@ LABELS = FIGURES | frozenset(
         "title",
     )
 )
-"""Labels of regions, also as `sub_title` and `table_caption`; any other reference is text itself."""
+"""Labels, also as the end of others such as `sub_title`; any other reference is text itself."""
 
 SCALE = 999
 """The largest coordinate of an answer."""

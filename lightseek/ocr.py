@@ -1,8 +1,10 @@
 """OCR: a file in, a document out. The one path that everything takes that reads.
 
     open_pages -> cut_page -> read_strips -> Page -> Document
+    open_pages -> make_views -> read_views -> parse_answer -> Page -> Document
 
-Strips of many pages, and of many files, are read in batches of one shape.
+Strips of many pages, and of many files, are read in batches of one shape. The official family
+reads views, a page at a time.
 """
 
 import os
@@ -14,12 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from lightseek.blocks import Block, Strip, TextLine, cut_page, word_boxes
 from lightseek.document import Document, Line, Page, Region, Status, Word
 from lightseek.errors import ModelError, PageError, UsageError
+from lightseek.grounding import parse_answer
 from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
-from lightseek.reader import StripText, read_strips
+from lightseek.reader import Answer, Look, StripText, find_look, read_strips, read_views
+from lightseek.views import make_views
 from lightseek.weights import default_device, default_dtype, load_model
 
 STRIPS_AT_ONCE = 256
@@ -28,7 +33,7 @@ STRIPS_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How sources are opened."""
+    """How sources are opened, and what models of the official family are asked."""
 
     dpi: int = 200
     """Dots per inch at which PDF pages are rendered."""
@@ -36,11 +41,17 @@ class Reading:
     """Pages to read, such as `1-3,7`."""
     password: str | None = None
     """Opens encrypted PDFs."""
+    prompt: str | None = None
+    """A name of `lightseek.grounding.PROMPTS`, or text with `<image>`; none is the model's own."""
+    max_tokens: int | None = None
+    """Tokens after which a page is given up; none is as many as the model has positions."""
+    max_tiles: int | None = None
+    """Most tiles of a page; none is as many as the mode allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """A page on its way: cut into strips, not read yet."""
+    """A page on its way: cut into strips, or whole, and not read yet."""
 
     document: int
     """Place of its source among those asked for."""
@@ -51,6 +62,8 @@ class _Cut:
     blocks: tuple[Block, ...]
     seconds: float
     reason: str | None
+    image: Image.Image | None = None
+    """Of a page that is to be read whole."""
 
     @property
     def strips(self) -> list[Strip]:
@@ -61,12 +74,12 @@ class OCR:
     """A model, ready to read.
 
     Args:
-        model: `nano`, or a model folder.
+        model: `nano`, a model folder, or a hub id such as `deepseek-ai/DeepSeek-OCR`.
         device: Where to compute; by default the GPU if there is one.
         dtype: What to compute in; by default bfloat16 where the device has it.
 
     Raises:
-        ModelError: If the model cannot be loaded, or cannot read strips.
+        ModelError: If the model cannot be loaded, or cannot read pages.
         UsageError: If there is no such device.
     """
 
@@ -80,7 +93,9 @@ class OCR:
         where = default_device() if device is None else _find_device(device)
         what = dtype or default_dtype(where)
         self.model, self.tokenizer = load_model(model, device=where, dtype=what)
-        if self.model.config.decoder.place is None:
+        decoder = self.model.config.decoder
+        self._reads_views = decoder.row_marks
+        if decoder.place is None and not self._reads_views:
             raise ModelError(
                 f"{model} has no place heads, without which strips cannot be read: "
                 "give nano, or a model trained by a recipe of nano"
@@ -94,6 +109,9 @@ class OCR:
         dpi: int = 200,
         pages: str | None = None,
         password: str | None = None,
+        prompt: str | None = None,
+        max_tokens: int | None = None,
+        max_tiles: int | None = None,
     ) -> Document:
         """Read one file, image or array.
 
@@ -103,6 +121,10 @@ class OCR:
             dpi: Dots per inch at which PDF pages are rendered.
             pages: Pages to read, such as `1-3,7`; by default all.
             password: Opens an encrypted PDF.
+            prompt: What to ask a model of the official family: a name of `grounding.PROMPTS`, or
+                text with `<image>`; by default what the model was made for.
+            max_tokens: Tokens after which such a model gives a page up.
+            max_tiles: Most tiles of a page in the gundam modes.
 
         Returns:
             Every page asked for, in order; one that cannot be read says why.
@@ -111,9 +133,10 @@ class OCR:
             PageError: If the source as a whole cannot be opened.
             UsageError: If an argument makes no sense.
         """
-        self._check_mode(mode)
+        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles)
+        look = self._find_look(mode, reading)
         opened = open_pages(source, dpi=dpi, pages=pages, password=password)
-        read = tuple(page for _, page in self._read_cuts(_cut_all(0, opened)))
+        read = tuple(page for _, page in self._read_cuts(_cut_all(0, opened, look), look))
         return Document(source=_unicode(opened.source), pages=read)
 
     def read_all(
@@ -132,7 +155,7 @@ class OCR:
         Args:
             sources: As for `read`.
             mode: As for `read`.
-            reading: How all of them are opened.
+            reading: How all of them are opened and what is asked of them.
             on_page: Called with the source's name for every page that is done.
 
         Yields:
@@ -141,9 +164,11 @@ class OCR:
         Raises:
             UsageError: If an argument makes no sense.
         """
-        self._check_mode(mode)
-        cuts = (cut for i, source in enumerate(sources) for cut in _cut_source(i, source, reading))
-        for _, group in groupby(self._read_cuts(cuts), key=lambda pair: pair[0].document):
+        look = self._find_look(mode, reading)
+        cuts = (
+            c for i, source in enumerate(sources) for c in _cut_source(i, source, reading, look)
+        )
+        for _, group in groupby(self._read_cuts(cuts, look), key=lambda pair: pair[0].document):
             pages = []
             name = ""
             for cut, page in group:
@@ -152,13 +177,28 @@ class OCR:
                 pages.append(page)
             yield Document(source=name, pages=tuple(pages))
 
-    def _check_mode(self, mode: str | None) -> None:
-        own = self.model.config.mode
+    def _find_look(self, mode: str | None, reading: Reading) -> Look | None:
+        """How pages are looked at; none by models that read strips."""
+        if self._reads_views:
+            return find_look(
+                self.model,
+                self.tokenizer,
+                mode=mode,
+                max_tiles=reading.max_tiles,
+                prompt=reading.prompt,
+                max_tokens=reading.max_tokens,
+            )
+        name, own = self.model.config.name, self.model.config.mode
         if mode is not None and mode != own:
-            name = self.model.config.name
             raise UsageError(f"{name} reads in mode {own}, not {mode}: leave the mode out")
+        if (reading.prompt, reading.max_tokens, reading.max_tiles) != (None, None, None):
+            raise UsageError(f"{name} takes no prompt, max_tokens or max_tiles: leave them out")
+        return None
 
-    def _read_cuts(self, cuts: Iterable[_Cut]) -> Iterator[tuple[_Cut, Page]]:
+    def _read_cuts(self, cuts: Iterable[_Cut], look: Look | None) -> Iterator[tuple[_Cut, Page]]:
+        return self._read_strips(cuts) if look is None else self._read_whole(cuts, look)
+
+    def _read_strips(self, cuts: Iterable[_Cut]) -> Iterator[tuple[_Cut, Page]]:
         """Read cut pages, some hundred strips at a time."""
         for group in _windows(cuts):
             started = time.perf_counter()
@@ -168,6 +208,17 @@ class OCR:
             for cut in group:
                 own = [next(texts) for _ in cut.strips]
                 yield cut, _page(cut, own, cut.seconds + seconds * len(own))
+
+    def _read_whole(self, cuts: Iterable[_Cut], look: Look) -> Iterator[tuple[_Cut, Page]]:
+        """Read pages one at a time."""
+        for cut in cuts:
+            if cut.image is None:
+                yield cut, _page(cut, [], cut.seconds)
+                continue
+            started = time.perf_counter()
+            views = make_views(cut.image, look.mode, max_tiles=look.max_tiles)
+            answer = read_views(self.model, self.tokenizer, views, look)
+            yield cut, _answered(cut, answer, time.perf_counter() - started)
 
 
 def _find_device(name: str | torch.device) -> torch.device:
@@ -183,7 +234,9 @@ def _unicode(name: str) -> str:
     return os.fsencode(name).decode(errors="replace")
 
 
-def _cut_source(document: int, source: Source, reading: Reading) -> Iterator[_Cut]:
+def _cut_source(
+    document: int, source: Source, reading: Reading, look: Look | None
+) -> Iterator[_Cut]:
     """Cut every page of a source, or say why it cannot be opened."""
     name = f"<{type(source).__name__}>"
     if isinstance(source, str | Path):
@@ -192,19 +245,22 @@ def _cut_source(document: int, source: Source, reading: Reading) -> Iterator[_Cu
     try:
         opened = open_pages(source, dpi=reading.dpi, pages=reading.pages, password=reading.password)
         name = opened.source
-        for cut in _cut_all(document, opened):
+        for cut in _cut_all(document, opened, look):
             number = cut.number + 1
             yield cut
     except PageError as error:
         yield _failed(document, name, number, str(error))
 
 
-def _cut_all(document: int, opened: Pages) -> Iterator[_Cut]:
+def _cut_all(document: int, opened: Pages, look: Look | None) -> Iterator[_Cut]:
     for page in opened:
         if isinstance(page, UnreadablePage):
             yield _failed(document, page.source, page.number, page.reason)
-        else:
+        elif look is None:
             yield _cut(document, page)
+        else:
+            size = page.image.size
+            yield _Cut(document, _unicode(page.source), page.number, *size, (), 0, None, page.image)
 
 
 def _cut(document: int, page: PageImage) -> _Cut:
@@ -256,6 +312,23 @@ def _page(cut: _Cut, texts: list[StripText], seconds: float) -> Page:
         status=status,
         reason=reason,
         regions=tuple(regions),
+        seconds=seconds,
+    )
+
+
+def _answered(cut: _Cut, answer: Answer, seconds: float) -> Page:
+    """What a model says of a whole page."""
+    status, reason = Status.OK, None
+    if not answer.finished:
+        status = Status.TRUNCATED
+        reason = "the reader did not reach the end of the page within its limit of tokens"
+    return Page(
+        number=cut.number,
+        width=cut.width,
+        height=cut.height,
+        status=status,
+        reason=reason,
+        regions=parse_answer(answer.text, width=cut.width, height=cut.height),
         seconds=seconds,
     )
 

@@ -1,21 +1,27 @@
-"""Strips to characters: batches of one width through encoder and decoder.
+"""Strips to characters, views to answers: through encoder and decoder.
 
-Knows nothing of pages: a strip is a grey image of one line, `lightseek.blocks` cuts it.
+Strips go in batches of one width; the views of a page go together, behind a prompt. Knows nothing
+of pages: a strip is a grey image of one line, which `lightseek.blocks` cuts; `lightseek.views`
+makes views.
 
-Axes: Y X pixels of a strip, V strips of one batch.
+Axes: Y X pixels of an image, V images of one batch, h w visual tokens down and across, L tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
-from lightseek.generate import Decoding, Generated, generate
+from lightseek.errors import UsageError
+from lightseek.generate import Decoding, Generated, NgramBan, generate
+from lightseek.grounding import IMAGE, find_prompt
 from lightseek.model import LightSeekOCR
 from lightseek.tokenizer import Tokenizer
+from lightseek.views import Mode, PageViews, find_mode
 
 PX_PER_CHARACTER = 4
 """No printed character of a strip is narrower on average: bounds the tokens of a strip."""
@@ -94,3 +100,108 @@ def _strip_text(tokenizer: Tokenizer, result: Generated) -> StripText:
         np.array(result.places, dtype=np.float32).reshape(-1, 2)[kept],
         result.finished,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """How a model of the official family looks at a page, and what it is asked."""
+
+    mode: Mode
+    max_tiles: int | None
+    prompt: str
+    decoding: Decoding
+
+
+def find_look(
+    model: LightSeekOCR,
+    tokenizer: Tokenizer,
+    *,
+    mode: str | None = None,
+    max_tiles: int | None = None,
+    prompt: str | None = None,
+    max_tokens: int | None = None,
+) -> Look:
+    """What is asked for, and where nothing is, what was published with the model.
+
+    Raises:
+        UsageError: If there is no such mode, the prompt has no place for the page, or a number
+            is too small.
+    """
+    config = model.config
+    slides = config.decoder.sliding_window is not None
+    # vLLM recipes: DeepSeek-OCR's for images, Unlimited-OCR's for single pages
+    size, window = (35, 128) if slides else (30, 90)
+    cells = frozenset(tokenizer.ids[cell] for cell in ("<td>", "</td>") if cell in tokenizer.ids)
+    chosen = find_mode(mode or config.mode)
+    if max_tiles is not None and (chosen.tile_px is None or max_tiles < 2):
+        raise UsageError(
+            f"max_tiles is {max_tiles}, mode {chosen.name}: tiles start at 2, in gundam"
+        )
+    return Look(
+        mode=chosen,
+        max_tiles=max_tiles,
+        prompt=find_prompt(prompt or ("parse" if slides else "markdown")),
+        decoding=Decoding(
+            max_tokens=config.decoder.max_positions if max_tokens is None else max_tokens,
+            ban=NgramBan(size=size, window=window, except_ids=cells),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model says of a page."""
+
+    text: str
+    """With its marks."""
+    finished: bool
+    """Whether it came to the end."""
+
+
+@torch.inference_mode()
+def read_views(model: LightSeekOCR, tokenizer: Tokenizer, views: PageViews, look: Look) -> Answer:
+    """Read a page of the official family.
+
+    Args:
+        model: A model with row marks, in evaluation mode.
+        tokenizer: Its tokenizer.
+        views: What it sees of the page.
+        look: What it is asked.
+
+    Raises:
+        UsageError: If page and prompt leave no room for an answer.
+    """
+    prompt = make_prompt(model, tokenizer, views, look.prompt)
+    room = model.config.decoder.max_positions - prompt.shape[1]
+    if room < 1:
+        raise UsageError(f"the prompt takes {prompt.shape[1]} positions, {-room} too many: cut it")
+    decoding = replace(look.decoding, max_tokens=min(look.decoding.max_tokens, room))
+    [result] = generate(model, prompt, tokenizer.eos_id, decoding)
+    return Answer(tokenizer.decode_marked(result.ids), result.finished)
+
+
+def make_prompt(
+    model: LightSeekOCR, tokenizer: Tokenizer, views: PageViews, prompt: str
+) -> Float[Tensor, "1 L D"]:
+    """Embeddings of begin, prompt and page."""
+    visual = encode_views(model, views)
+    before, after = (tokenizer.encode_prompt(part) for part in prompt.split(IMAGE))
+    ids = [tokenizer.bos_id, *before, *[tokenizer.image_id] * len(visual), *after]
+    return model.splice(torch.tensor([ids], device=visual.device), visual, tokenizer.image_id)
+
+
+def encode_views(model: LightSeekOCR, views: PageViews) -> Float[Tensor, "L D"]:
+    """The tokens of a page: tiles in one batch, then the page view."""
+    like = model.embedding.weight
+    page = model.encoder(to_colour_views([views.page.image]).to(like)).tokens[0]
+    tiles = None
+    if views.tiles:
+        pixels = to_colour_views([tile.image for tile in views.tiles])
+        tiles = model.encoder(pixels.to(like)).tokens
+    return model.lay_out(tiles, views.grid, page)
+
+
+def to_colour_views(images: Sequence[Image.Image]) -> Float[Tensor, "V 3 Y X"]:
+    """Colours to -1 .. 1."""
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -187,8 +187,7 @@ def load_model(
             the device is too small.
     """
     folder = find_model(name)
-    official = find_official(folder / CONFIG)
-    config = official.config if official else load_config(folder / CONFIG)
+    config, official = read_config(folder)
     tokenizer = Tokenizer.from_folder(folder)
     if official is not None:
         check_official_tokenizer(tokenizer, official, source=folder / TOKENIZER)
@@ -202,6 +201,16 @@ def load_model(
     names = official_name if official else str
     load_weights(model, folder / WEIGHTS, device=device, dtype=dtype, name_in_file=names)
     return model.eval(), tokenizer
+
+
+def read_config(folder: Path) -> tuple[ModelConfig, Official | None]:
+    """The sizes of a model folder, and what else an official one says.
+
+    Raises:
+        ModelError: If it has no config that can be read.
+    """
+    official = find_official(folder / CONFIG)
+    return official.config if official else load_config(folder / CONFIG), official
 
 
 def empty_model(config: ModelConfig) -> LightSeekOCR:
@@ -251,29 +260,39 @@ def load_weights(
     Raises:
         ModelError: If a file is missing or broken, or any name or shape differs.
     """
-    wanted = {name_in_file(name): name for name in model.state_dict()}
-    shapes = {file: tuple(model.state_dict()[name].shape) for file, name in wanted.items()}
     with ExitStack() as stack:
-        shards = [open_weights(file, stack) for file in find_shards(path)]
-        holders = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118 - not a dict
-        found = {n: tuple(shard.get_slice(n).get_shape()) for n, shard in holders.items()}
-        for unread in UNREAD - shapes.keys():
-            found.pop(unread, None)
-        check_shapes(shapes, found, source=str(path if len(shards) == 1 else path.parent))
+        holders = open_weights(model, path, stack, name_in_file=name_in_file)
         # one by one: what is cast or moved is never in memory twice
         tensors = {
-            name: holders[file].get_tensor(file).to(device=device, dtype=dtype)
-            for file, name in wanted.items()
+            name: shard.get_tensor(name_in_file(name)).to(device=device, dtype=dtype)
+            for name, shard in holders.items()
         }
     model.load_state_dict(tensors, assign=True)
 
 
-def open_weights(path: Path, stack: ExitStack) -> Any:
-    """Map a file of tensors into memory, until the stack is closed.
+def open_weights(
+    model: LightSeekOCR, path: Path, stack: ExitStack, *, name_in_file: Callable[[str], str] = str
+) -> dict[str, Any]:
+    """Map weights into memory until the stack is closed; arguments as for `load_weights`.
+
+    Returns:
+        The open file that holds each tensor, by our name.
 
     Raises:
-        ModelError: If it is no such file, or a part of one.
+        ModelError: If a file is missing or broken, or any name or shape differs.
     """
+    shards = [_open_shard(file, stack) for file in find_shards(path)]
+    holders = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118 - not a dict
+    found = {name: tuple(shard.get_slice(name).get_shape()) for name, shard in holders.items()}
+    tensors = model.state_dict()
+    wanted = {name_in_file(name): tuple(tensor.shape) for name, tensor in tensors.items()}
+    for unread in UNREAD - wanted.keys():
+        found.pop(unread, None)
+    check_shapes(wanted, found, source=str(path if len(shards) == 1 else path.parent))
+    return {name: holders[name_in_file(name)] for name in tensors}
+
+
+def _open_shard(path: Path, stack: ExitStack) -> Any:
     try:
         return stack.enter_context(safe_open(path, framework="pt"))
     except SafetensorError as error:

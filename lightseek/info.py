@@ -1,0 +1,155 @@
+"""What a model is: its sizes, what it needs, and what a page costs it, without loading it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+import torch
+
+from lightseek.config import ModelConfig, preset, preset_names
+from lightseek.model import LightSeekOCR
+from lightseek.views import MODES, UNTILED, Grid, Mode, num_positions, num_visual_tokens
+from lightseek.weights import (
+    SHIPPED,
+    WEIGHTS,
+    empty_model,
+    find_model,
+    num_bytes,
+    official_name,
+    open_weights,
+    read_config,
+)
+
+DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+ENCODER = "encoder."
+CASTS = (torch.bfloat16, torch.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a model."""
+
+    parameters: int
+    tensors: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageCost:
+    """What a page takes in a mode, at least and at most."""
+
+    visual_tokens: tuple[int, int]
+    positions: tuple[int, int]
+    """Of the decoder: visual tokens, row ends and separator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A model in numbers."""
+
+    name: str
+    parameters: int
+    tensors: int
+    parts: Mapping[str, Part]
+    active_parameters: int
+    """Read from memory for every token that is written."""
+    dtype: str
+    """Of the file."""
+    memory: Mapping[str, int]
+    """Bytes that the weights take, by what they are cast to."""
+    modes: Mapping[str, PageCost | None]
+    """The first is the model's own; strips cost what is printed on the page."""
+
+    def to_json(self) -> str:
+        """Everything, as JSON."""
+        return json.dumps(asdict(self), indent=2)
+
+    def to_text(self) -> str:
+        """A line for each fact."""
+        rows = [
+            ("model", self.name),
+            ("parameters", f"{self.parameters:,}"),
+            ("active", f"{self.active_parameters:,} for every token written"),
+            ("tensors", f"{self.tensors:,} ({self.dtype})"),
+        ]
+        rows += [
+            (f"  {name}", f"{part.parameters:,} in {part.tensors:,}")
+            for name, part in self.parts.items()
+        ]
+        rows += [("memory", f"{size / 1e9:.2f} GB in {name}") for name, size in self.memory.items()]
+        for name, cost in self.modes.items():
+            told = "strips of lines"
+            if cost is not None:
+                visual, positions = (_span(*ends) for ends in (cost.visual_tokens, cost.positions))
+                told = f"{visual} visual tokens, {positions} positions a page"
+            rows.append((f"mode {name}", told))
+        width = max(len(name) for name, _ in rows) + 2
+        return "\n".join(f"{name:<{width}}{value}" for name, value in rows)
+
+
+def describe(name: str) -> Card:
+    """The card of a preset, a shipped model, a folder or a hub id.
+
+    Raises:
+        ModelError: If there is no such model, or its files do not fit each other.
+    """
+    if name in preset_names() and name not in SHIPPED:
+        return _card(empty_model(preset(name)), dtype="bfloat16")
+    folder = find_model(name)
+    config, official = read_config(folder)
+    model = empty_model(config)
+    names = official_name if official else str
+    with ExitStack() as stack:
+        files = open_weights(model, folder / WEIGHTS, stack, name_in_file=names)
+        kinds = Counter(file.get_slice(names(tensor)).get_dtype() for tensor, file in files.items())
+    [(kind, _)] = kinds.most_common(1)
+    return _card(model, dtype=DTYPES.get(kind, kind))
+
+
+def _card(model: LightSeekOCR, *, dtype: str) -> Card:
+    sizes = {name: tensor.numel() for name, tensor in model.state_dict().items()}
+    parts: dict[str, Part] = {}
+    for name, size in sizes.items():
+        part = name.removeprefix(ENCODER).partition(".")[0]
+        before = parts.get(part, Part(0, 0))
+        parts[part] = Part(before.parameters + size, before.tensors + 1)
+    return Card(
+        name=model.config.name,
+        parameters=sum(sizes.values()),
+        tensors=len(sizes),
+        parts=parts,
+        active_parameters=_active(model.config, sizes),
+        dtype=dtype,
+        memory={str(d).removeprefix("torch."): num_bytes(model, d) for d in CASTS},
+        modes=_modes(model.config),
+    )
+
+
+def _active(config: ModelConfig, sizes: Mapping[str, int]) -> int:
+    head = "embedding." if config.decoder.tied_head else "head."
+    active = sum(size for name, size in sizes.items() if name.startswith(("decoder.", head)))
+    moe = config.decoder.moe
+    if moe is not None:
+        experts = sum(size for name, size in sizes.items() if ".experts." in name)
+        active -= experts * (moe.experts - moe.active) // moe.experts
+    return active
+
+
+def _modes(config: ModelConfig) -> dict[str, PageCost | None]:
+    if not config.decoder.row_marks:
+        return {config.mode: None}
+    own_first = sorted(MODES.values(), key=lambda mode: mode.name != config.mode)
+    return {mode.name: _cost(mode) for mode in own_first}
+
+
+def _cost(mode: Mode) -> PageCost:
+    most = mode.max_tiles
+    grids = [Grid(cols, rows) for cols in range(1, most + 1) for rows in range(1, most // cols + 1)]
+    visual = [num_visual_tokens(mode, grid) for grid in (*grids, UNTILED)]
+    positions = [num_positions(mode, grid) for grid in (*grids, UNTILED)]
+    return PageCost((min(visual), max(visual)), (min(positions), max(positions)))
+
+
+def _span(least: int, most: int) -> str:
+    return f"{least}" if least == most else f"{least} to {most}"
