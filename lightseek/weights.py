@@ -189,13 +189,7 @@ def load_model(
     folder = find_model(name)
     config, official = read_config(folder)
     tokenizer = Tokenizer.from_folder(folder)
-    if official is not None:
-        check_official_tokenizer(tokenizer, official, source=folder / TOKENIZER)
-    elif len(tokenizer) != config.decoder.vocab_size and not config.decoder.row_marks:
-        raise ModelError(
-            f"{folder / TOKENIZER} has {len(tokenizer)} tokens, the model "
-            f"{config.decoder.vocab_size}: it belongs to another model"
-        )
+    check_tokenizer(tokenizer, config, official, source=folder / TOKENIZER)
     model = empty_model(config)
     check_memory(model, device=device, dtype=dtype)
     names = official_name if official else str
@@ -219,19 +213,21 @@ def empty_model(config: ModelConfig) -> LightSeekOCR:
         return LightSeekOCR(config)
 
 
-def check_official_tokenizer(tokenizer: Tokenizer, official: Official, *, source: Path) -> None:
+def check_tokenizer(
+    tokenizer: Tokenizer, config: ModelConfig, official: Official | None, *, source: Path
+) -> None:
     """Compare a tokenizer with what the config says of it.
 
     Raises:
-        ModelError: If it has more tokens than the model, or other special ones.
+        ModelError: If it has another number of tokens, or other special ones.
     """
-    room = official.config.decoder.vocab_size
+    size, room = len(tokenizer), config.decoder.vocab_size
     # the official vocabulary is filled up with ids that no token has
-    if len(tokenizer) > room:
+    if size > room or (size < room and not config.decoder.row_marks):
         raise ModelError(
-            f"{source} has {len(tokenizer)} tokens, the model {room}: it belongs to another model"
+            f"{source} has {size} tokens, the model {room}: it belongs to another model"
         )
-    for kind, wanted in official.special_ids.items():
+    for kind, wanted in official.special_ids.items() if official else ():
         found = getattr(tokenizer, f"{kind}_id")
         if found != wanted:
             raise ModelError(

@@ -3,9 +3,11 @@
 torch is imported by the fixtures that need it, so that tests without a model start at once.
 """
 
+import json
 import os
 import socket
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -120,6 +122,37 @@ def tiny_model(tiny_config: ModelConfig) -> "LightSeekOCR":
 def tiny_official_model(tiny_official_config: ModelConfig) -> "LightSeekOCR":
     """A model of the official family; tests that change it make a copy."""
     return make_model(tiny_official_config)
+
+
+@pytest.fixture(scope="session")
+def official_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model as DeepSeek-OCR is published: its config, its names, room for more tokens."""
+    import torch
+    from safetensors.torch import save_file
+
+    from lightseek.official import find_official
+    from lightseek.weights import CONFIG, TOKENIZER, WEIGHTS, official_name
+
+    folder = tmp_path_factory.mktemp("official")
+    published = Path(__file__).parent / "data" / "deepseek-ocr.json"
+    data = json.loads(published.read_text(encoding="utf-8"))
+    towers = data["vision_config"]["width"]
+    towers["clip-l-14-224"] |= {"heads": 2, "layers": 1, "width": 24}
+    towers["sam_vit_b"] |= {"heads": 2, "layers": 2, "width": 16}
+    towers["sam_vit_b"] |= {"downsample_channels": [12, 24], "global_attn_indexes": [1]}
+    data["language_config"] |= {"hidden_size": 32, "n_routed_experts": 8, "num_hidden_layers": 2}
+    data["language_config"] |= {"num_attention_heads": 2, "num_key_value_heads": 2}
+    data["language_config"] |= {"intermediate_size": 48, "moe_intermediate_size": 12}
+    data["language_config"] |= {"vocab_size": 230, "bos_token_id": 1, "eos_token_id": 2}
+    kept = {k: v for k, v in data.items() if k not in data["language_config"]}
+    (folder / CONFIG).write_text(json.dumps(kept), encoding="utf-8")
+    character_tokenizer().save(folder / TOKENIZER)
+    official = find_official(folder / CONFIG)
+    assert official is not None
+    tensors = make_model(official.config).state_dict()
+    named = {official_name(n): t.to(torch.bfloat16).contiguous() for n, t in tensors.items()}
+    save_file(named, folder / WEIGHTS)
+    return folder
 
 
 @pytest.fixture(scope="session")
