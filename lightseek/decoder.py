@@ -47,8 +47,9 @@ class KvCache:
 
     def __init__(self, config: DecoderConfig, *, batch: int, room: int, like: Tensor) -> None:
         shape = (config.depth, batch, config.heads, room, config.dim // config.heads)
-        self.keys = like.new_zeros(shape)
-        self.values = like.new_zeros(shape)
+        # not zeroed: memory that is never written is never taken, and the limit is far away
+        self.keys = like.new_empty(shape)
+        self.values = like.new_empty(shape)
         self.length = 0
 
     def extend(
