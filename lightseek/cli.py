@@ -3,6 +3,8 @@
 Exit codes: 0 all is well, 1 something could not be read, 2 wrong use.
 """
 
+import errno
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from lightseek import __version__
 from lightseek.document import Document, Status
@@ -28,23 +31,34 @@ RENDER: dict[str, Callable[[Document], str]] = {
 }
 
 
+class WrongUse(click.ClickException):
+    """A mistake that the user can cure."""
+
+    exit_code = 2
+
+
 class OneLineErrors(click.Group):
-    """Shows mistakes that the user can cure as one line, with exit code 2."""
+    """Shows what the user can cure as one line: exit code 2, or 1 where the disk is to blame."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except LightSeekError as error:
-            shown = click.ClickException(str(error))
-            shown.exit_code = 2
-            raise shown from error
+            raise WrongUse(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever takes the result has enough of it
+                raise
+            message = f"{error.filename or 'output'}: {error.strerror or error}"
+            raise click.ClickException(message) from error
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lightseek")
 def main() -> None:
     """DeepSeek-OCR that people can read, run, train and check."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what is read has letters of many languages
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 @main.command()
@@ -87,15 +101,19 @@ def read(
     model: str,
     device: str | None,
 ) -> None:
-    r"""Read pages: images and PDFs, - for stdin.
+    """Read pages: images and PDFs, - for stdin.
 
     \b
     lightseek read letter.png
     lightseek read *.pdf -o texts/
     lightseek read book.pdf --pages 1-3,7 --format json | jq .pages[0].status
+    lightseek read *.pdf --format json > books.jsonl  # a line for each file
     curl -s https://example.org/scan.png | lightseek read -
     """
     targets = output_paths(files, output, SUFFIXES[format_]) if output else None
+    render = RENDER[format_]
+    if format_ == "json" and targets is None and len(files) > 1:
+        render = json_line
     ocr = load_reader(model, device)
     from lightseek.ocr import Reading
 
@@ -115,9 +133,11 @@ def read(
             bar.update(task, completed=i + 1)
             failed |= report_failures(document, bar.console)
             if targets is None:
-                click.echo(RENDER[format_](document), nl=False)
+                bar.stop()  # on a terminal, the bar and the result would share a line
+                click.echo(render(document), nl=False)
+                bar.start()
             elif document.ok or document.text.strip():
-                targets[i].write_text(RENDER[format_](document), encoding="utf-8")
+                failed |= not save(targets[i], render(document), bar.console)
     sys.exit(int(failed))
 
 
@@ -137,7 +157,7 @@ def read(
 def evaluate(
     folder: Path, model: str, device: str | None, limit: int | None, worst: int, json_: bool
 ) -> None:
-    r"""Read a folder of images with true text beside them (page.png, page.txt), and score it.
+    """Read a folder of images with true text beside them (page.png, page.txt), and score it.
 
     Every sub-folder is a set of its own.
 
@@ -162,7 +182,8 @@ def evaluate(
     if json_:
         click.echo(report.to_json())
         return
-    Console().print(render_table(report))
+    # wider than most terminals: a line may be wrapped there, but no figure is cut
+    Console(width=200).print(render_table(report))
     for item in report.worst(worst):
         click.echo(
             f"\n{item.path}: CER {item.cer:.3f}\n  read  {item.read!r}\n  truth {item.truth!r}"
@@ -212,7 +233,7 @@ def train(
     save_minutes: float,
     stop_after: int | None,
 ) -> None:
-    r"""Train a model by a recipe; interrupt and repeat the command to go on.
+    """Train a model by a recipe; interrupt and repeat the command to go on.
 
     \b
     lightseek train configs/nano.toml -o runs/nano
@@ -238,7 +259,11 @@ def train(
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def pause(run: Path) -> None:
-    """Let a training run wait after its current step, so that others get the cores."""
+    """Let a training run wait after its current step, so that others get the cores.
+
+    \b
+    lightseek pause runs/nano
+    """
     from lightseek.train.checkpoint import RunFolder
 
     RunFolder(run).pause_file.touch()
@@ -247,7 +272,11 @@ def pause(run: Path) -> None:
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def resume(run: Path) -> None:
-    """Let a paused training run go on."""
+    """Let a paused training run go on.
+
+    \b
+    lightseek resume runs/nano
+    """
     from lightseek.train.checkpoint import RunFolder
 
     RunFolder(run).pause_file.unlink(missing_ok=True)
@@ -271,7 +300,7 @@ def synth() -> None:
 @click.option("--fonts/--no-fonts", default=True, show_default=True)
 @click.option("--text/--no-text", default=True, show_default=True)
 def fetch(output: Path, fonts: bool, text: bool) -> None:
-    r"""Fetch open fonts and text through apt, npm and pip; nothing is installed.
+    """Fetch open fonts and text through apt, npm and pip; nothing is installed.
 
     \b
     lightseek synth fetch -o build
@@ -288,10 +317,60 @@ def fetch(output: Path, fonts: bool, text: bool) -> None:
         console.print(f"{characters} characters of text in {output / 'text'}")
 
 
+@synth.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option(
+    "--fonts",
+    type=click.Path(path_type=Path),
+    default=Path("build/fonts"),
+    show_default=True,
+    help="Folder of fonts.",
+)
+@click.option(
+    "--text",
+    type=click.Path(path_type=Path),
+    default=Path("build/text"),
+    show_default=True,
+    help="Folder of text.",
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed draws other samples.")
+def sheet(image: Path, fonts: Path, text: Path, seed: int) -> None:
+    """Draw a sheet of samples to look at: what training sees, with its labels.
+
+    \b
+    lightseek synth sheet build/sheet.png
+    """
+    from lightseek.data.sheet import draw_sheet
+
+    with Console(stderr=True).status("drawing"):
+        draw_sheet(image, fonts=fonts, text=text, seed=seed)
+
+
+@synth.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.option(
+    "--max-mb",
+    type=click.FloatRange(min=1),
+    default=60,
+    show_default=True,
+    help="Size of the folder.",
+)
+def pack(recipe: Path, output: Path, max_mb: float) -> None:
+    """Gather fonts, text, recipe and package for training on a machine without a network.
+
+    \b
+    lightseek synth pack configs/nano.toml -o build/pack
+    """
+    from lightseek.train.pack import make_pack
+
+    make_pack(recipe, output, max_mb=max_mb, on_progress=Console(stderr=True).print)
+
+
 def load_reader(model: str, device: str | None) -> "OCR":
     """Load a model, with a note that it takes a moment."""
     console = Console(stderr=True)
-    with console.status(f"loading {model}"):
+    with console.status(Text(f"loading {model}")):
         from lightseek.ocr import OCR
 
         return OCR(model, device=device)
@@ -301,7 +380,7 @@ def load_reader(model: str, device: str | None) -> "OCR":
 def progress_bar() -> Iterator[Progress]:
     """A bar on stderr, none where nobody looks."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     bar = Progress(
         *columns,
         TimeElapsedColumn(),
@@ -316,15 +395,33 @@ def progress_bar() -> Iterator[Progress]:
 def report_failures(document: Document, console: Console) -> bool:
     """Say on stderr which pages could not be read, or not to their end."""
     for page in document.pages:
-        if page.status is not Status.OK:
-            console.print(
-                f"{document.source} page {page.number}: {page.status}: {page.reason}",
-                style="red" if page.status is Status.FAILED else "yellow",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+        if page.reason is not None:
+            # why a whole file cannot be read has its name already
+            named = f" {document.source} " in f" {page.reason} "
+            where = "" if named else f"{document.source} page {page.number}: {page.status}: "
+            colour = "red" if page.status is Status.FAILED else "yellow"
+            complain(console, f"{where}{page.reason}", colour)
     return not document.ok
+
+
+def save(path: Path, text: str, console: Console) -> bool:
+    """Write a result; where that fails, say so on stderr, for others may still be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        complain(console, f"{path} cannot be written: {error.strerror}", "red")
+        return False
+    return True
+
+
+def complain(console: Console, message: str, colour: str) -> None:
+    """One line, as it is."""
+    console.print(message, style=colour, highlight=False, markup=False, soft_wrap=True)
+
+
+def json_line(document: Document) -> str:
+    """A document as JSON on one line."""
+    return document.to_json(indent=None) + "\n"
 
 
 def output_paths(files: tuple[str, ...], folder: Path, suffix: str) -> list[Path]:

@@ -16,7 +16,7 @@ import torch
 
 from lightseek.blocks import Block, Strip, TextLine, cut_page, word_boxes
 from lightseek.document import Document, Line, Page, Region, Status, Word
-from lightseek.errors import PageError, UsageError
+from lightseek.errors import ModelError, PageError, UsageError
 from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
 from lightseek.reader import StripText, read_strips
 from lightseek.weights import default_device, default_dtype, load_model
@@ -65,7 +65,8 @@ class OCR:
         dtype: What to compute in; by default bfloat16 where the device has it.
 
     Raises:
-        ModelError: If the model cannot be loaded.
+        ModelError: If the model cannot be loaded, or cannot read strips.
+        UsageError: If there is no such device.
     """
 
     def __init__(
@@ -75,9 +76,14 @@ class OCR:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        where = torch.device(device) if device is not None else default_device()
+        where = default_device() if device is None else _find_device(device)
         what = dtype or default_dtype(where)
         self.model, self.tokenizer = load_model(model, device=where, dtype=what)
+        if self.model.config.decoder.place is None:
+            raise ModelError(
+                f"{model} has no place heads, without which strips cannot be read: "
+                "give nano, or a model trained by a recipe of nano"
+            )
 
     def read(
         self,
@@ -107,7 +113,7 @@ class OCR:
         self._check_mode(mode)
         opened = open_pages(source, dpi=dpi, pages=pages, password=password)
         read = tuple(page for _, page in self._read_cuts(_cut_all(0, opened)))
-        return Document(source=opened.source, pages=read)
+        return Document(source=_unicode(opened.source), pages=read)
 
     def read_all(
         self,
@@ -148,7 +154,8 @@ class OCR:
     def _check_mode(self, mode: str | None) -> None:
         own = self.model.config.mode
         if mode is not None and mode != own:
-            raise UsageError(f"{self.model.config.name} reads in mode {own}, not {mode}")
+            name = self.model.config.name
+            raise UsageError(f"{name} reads in mode {own}, not {mode}: leave the mode out")
 
     def _read_cuts(self, cuts: Iterable[_Cut]) -> Iterator[tuple[_Cut, Page]]:
         """Read cut pages, some hundred strips at a time."""
@@ -162,9 +169,24 @@ class OCR:
                 yield cut, _page(cut, own, cut.seconds + seconds * len(own))
 
 
+def _find_device(name: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        cure = f"leave it out for {default_device().type}"
+        raise UsageError(f"no device {name} on this machine: {cure}") from error
+
+
+def _unicode(name: str) -> str:
+    """A file name without the bytes of another encoding, which no document can hold."""
+    return name.encode(errors="replace").decode()
+
+
 def _cut_source(document: int, source: Source, reading: Reading) -> Iterator[_Cut]:
     """Cut every page of a source, or say why it cannot be opened."""
-    name = str(source) if isinstance(source, str | Path) else f"<{type(source).__name__}>"
+    name = f"<{type(source).__name__}>"
+    if isinstance(source, str | Path):
+        name = "<stdin>" if source == "-" else str(source)
     number = 1
     try:
         opened = open_pages(source, dpi=reading.dpi, pages=reading.pages, password=reading.password)
@@ -188,11 +210,12 @@ def _cut(document: int, page: PageImage) -> _Cut:
     started = time.perf_counter()
     blocks = tuple(cut_page(page.image))
     seconds = time.perf_counter() - started
-    return _Cut(document, page.source, page.number, *page.image.size, blocks, seconds, reason=None)
+    source = _unicode(page.source)
+    return _Cut(document, source, page.number, *page.image.size, blocks, seconds, reason=None)
 
 
 def _failed(document: int, source: str, number: int, reason: str) -> _Cut:
-    return _Cut(document, source, number, 0, 0, (), 0.0, reason)
+    return _Cut(document, _unicode(source), number, 0, 0, (), 0.0, _unicode(reason))
 
 
 def _windows(cuts: Iterable[_Cut]) -> Iterator[list[_Cut]]:
@@ -223,7 +246,8 @@ def _page(cut: _Cut, texts: list[StripText], seconds: float) -> Page:
     if reason is not None:
         status = Status.FAILED
     elif unfinished:
-        status, reason = Status.TRUNCATED, f"{unfinished} strips ended at the limit of characters"
+        status = Status.TRUNCATED
+        reason = f"the reader did not reach the end of {unfinished} of {len(texts)} strips"
     return Page(
         number=cut.number,
         width=cut.width,
@@ -246,6 +270,8 @@ def _line(line: TextLine, texts: list[StripText]) -> Line | None:
 
 def _words(strip: Strip, text: StripText) -> list[Word]:
     """The words of a strip, each with its box and the mean probability of its characters."""
+    if not text.text.strip():
+        return []
     boxes = word_boxes(strip, text.centres[:, 0], text.text)
     words = []
     at = 0
