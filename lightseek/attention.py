@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from lightseek.config import Activation
 
-
 FEW_QUERIES = 64
 """Up to this many, plain operations beat the fused attention kernel of a CPU."""
 

@@ -122,7 +122,7 @@ def read(
     model: str,
     device: str | None,
 ) -> None:
-    r"""Read pages: images and PDFs, - for stdin.
+    """Read pages: images and PDFs, - for stdin.
 
     \b
     lightseek read letter.png
@@ -207,7 +207,7 @@ def info(model: str, json_: bool) -> None:
 def evaluate(
     folder: Path, model: str, device: str | None, limit: int | None, worst: int, json_: bool
 ) -> None:
-    r"""Read a folder of images with true text beside them (page.png, page.txt), and score it.
+    """Read a folder of images with true text beside them (page.png, page.txt), and score it.
 
     Every sub-folder is a set of its own.
 
@@ -283,7 +283,7 @@ def train(
     save_minutes: float,
     stop_after: int | None,
 ) -> None:
-    r"""Train a model by a recipe; interrupt and repeat the command to go on.
+    """Train a model by a recipe; interrupt and repeat the command to go on.
 
     \b
     lightseek train configs/nano.toml -o runs/nano
@@ -309,7 +309,11 @@ def train(
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def pause(run: Path) -> None:
-    """Let a training run wait after its current step, so that others get the cores."""
+    """Let a training run wait after its current step, so that others get the cores.
+
+    \b
+    lightseek pause runs/nano
+    """
     from lightseek.train.checkpoint import RunFolder
 
     RunFolder(run).pause_file.touch()
@@ -318,7 +322,11 @@ def pause(run: Path) -> None:
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def resume(run: Path) -> None:
-    """Let a paused training run go on."""
+    """Let a paused training run go on.
+
+    \b
+    lightseek resume runs/nano
+    """
     from lightseek.train.checkpoint import RunFolder
 
     RunFolder(run).pause_file.unlink(missing_ok=True)
@@ -342,7 +350,7 @@ def synth() -> None:
 @click.option("--fonts/--no-fonts", default=True, show_default=True)
 @click.option("--text/--no-text", default=True, show_default=True)
 def fetch(output: Path, fonts: bool, text: bool) -> None:
-    r"""Fetch open fonts and text through apt, npm and pip; nothing is installed.
+    """Fetch open fonts and text through apt, npm and pip; nothing is installed.
 
     \b
     lightseek synth fetch -o build
@@ -357,6 +365,56 @@ def fetch(output: Path, fonts: bool, text: bool) -> None:
     if text:
         characters = fetch_text(output / "text", console.print)
         console.print(f"{characters} characters of text in {output / 'text'}")
+
+
+@synth.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option(
+    "--fonts",
+    type=click.Path(path_type=Path),
+    default=Path("build/fonts"),
+    show_default=True,
+    help="Folder of fonts.",
+)
+@click.option(
+    "--text",
+    type=click.Path(path_type=Path),
+    default=Path("build/text"),
+    show_default=True,
+    help="Folder of text.",
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed draws other samples.")
+def sheet(image: Path, fonts: Path, text: Path, seed: int) -> None:
+    """Draw a sheet of samples to look at: what training sees, with its labels.
+
+    \b
+    lightseek synth sheet build/sheet.png
+    """
+    from lightseek.data.sheet import draw_sheet
+
+    with Console(stderr=True).status("drawing"):
+        draw_sheet(image, fonts=fonts, text=text, seed=seed)
+
+
+@synth.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.option(
+    "--max-mb",
+    type=click.FloatRange(min=1),
+    default=60,
+    show_default=True,
+    help="Size of the folder.",
+)
+def pack(recipe: Path, output: Path, max_mb: float) -> None:
+    """Gather fonts, text, recipe and package for training on a machine without a network.
+
+    \b
+    lightseek synth pack configs/nano.toml -o build/pack
+    """
+    from lightseek.train.pack import make_pack
+
+    make_pack(recipe, output, max_mb=max_mb, on_progress=Console(stderr=True).print)
 
 
 def load_reader(model: str, device: str | None) -> "OCR":

@@ -7,7 +7,6 @@ Strips of many pages, and of many files, are read in batches of one shape. The o
 reads views, a page at a time.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -231,7 +230,7 @@ def _find_device(name: str | torch.device) -> torch.device:
 
 def _unicode(name: str) -> str:
     """A file name without the bytes of another encoding, which no document can hold."""
-    return os.fsencode(name).decode(errors="replace")
+    return name.encode(errors="replace").decode()
 
 
 def _cut_source(

@@ -170,7 +170,9 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
         units=8,
         compile=False,
         evaluate_every=100,
-        data=DataRecipe(fonts=str(SHIPPED), text=str(folder), held_out_families=1),
+        data=DataRecipe(
+            fonts=str(SHIPPED), text=str(folder), held_out_families=1, typeset_share=0.0
+        ),
         optimiser=OptimiserRecipe(
             muon_rate=0.01,
             adamw_rate=0.002,

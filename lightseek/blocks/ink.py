@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 from PIL import Image
 
 MAX_SLANT = 5.0
@@ -19,18 +19,6 @@ _MAX_PIXELS = 24_000_000
 _LARGE_LETTER = 40
 _SMALL_LETTER = 7
 _EVEN_LIGHT_BELOW = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """A page made flat and upright."""
-
-    grey: UInt8[np.ndarray, "H W"]
-    """Paper 255, ink dark."""
-    ink: UInt8[np.ndarray, "H W"]
-    """1 on ink."""
-    to_page: Float[np.ndarray, "2 3"]
-    """From pixels of the sheet to pixels of the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +35,57 @@ class Components:
     @property
     def width(self) -> Int[np.ndarray, " N"]:
         """Pixels across."""
-        return self.boxes[:, 2] - self.boxes[:, 0]
+        return np.asarray(self.boxes[:, 2] - self.boxes[:, 0])
 
     @property
     def height(self) -> Int[np.ndarray, " N"]:
         """Pixels down."""
-        return self.boxes[:, 3] - self.boxes[:, 1]
+        return np.asarray(self.boxes[:, 3] - self.boxes[:, 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A page made flat and upright."""
+
+    grey: UInt8[np.ndarray, "H W"]
+    """Paper 255, ink dark."""
+    ink: UInt8[np.ndarray, "H W"]
+    """1 on ink."""
+    pieces: Components
+    """The ink in connected pieces."""
+    to_page: Float[np.ndarray, "2 3"]
+    """From pixels of the sheet to pixels of the page."""
 
 
 def components(ink: UInt8[np.ndarray, "H W"]) -> Components:
     """Pieces of ink that hang together, corners included."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
-    boxes = stats[1:, :4].copy()
-    boxes[:, 2:] += boxes[:, :2]
-    return Components(labels=labels, boxes=boxes, area=stats[1:, 4])
+    left, top, width, height, area = stats[1:].T
+    boxes = np.stack([left, top, left + width, top + height], axis=1)
+    return Components(labels=labels, boxes=boxes, area=area)
 
 
 def letter_height(pieces: Components) -> float:
     """Typical height of a letter in pixels, 0 on a page without any.
 
     The median weighs every piece by its height, so that specks and single large figures, however
-    many or large, do not outvote the letters.
+    many or large, do not outvote the letters; the dots of a screened tint, which may be
+    thousands, are left out when larger pieces cover more of the page.
     """
     width, height = pieces.width, pieces.height
     likely = (height >= 3) & (width < 12 * height) & (height < 8 * width)
     heights = np.sort(height[likely])
     if len(heights) == 0:
         return 0.0
-    weights = np.cumsum(np.minimum(heights, 4 * np.median(heights)))
-    return float(heights[np.searchsorted(weights, weights[-1] / 2)])
+    usual = _weighted_median(heights)
+    large = heights[(heights > 1.6 * usual) & (heights < 6 * usual)].astype(float)
+    tint = heights[heights <= 1.6 * usual].astype(float)
+    return _weighted_median(large) if np.sum(large**2) > np.sum(tint**2) else usual
+
+
+def _weighted_median(ordered: Num[np.ndarray, " N"]) -> float:
+    weights = np.cumsum(np.minimum(ordered, 4 * np.median(ordered)))
+    return float(ordered[np.searchsorted(weights, weights[-1] / 2)])
 
 
 def flat_sheet(image: Image.Image) -> Sheet:
@@ -86,15 +96,18 @@ def flat_sheet(image: Image.Image) -> Sheet:
     if oversize > 1:
         grey, to_page = _scaled(grey, to_page, 1 / oversize)
     grey = _flattened(_dark_on_light(grey))
-    height = letter_height(components(_ink_of(grey)))
+    sheet = _sheet(grey, to_page)
+    height = letter_height(sheet.pieces)
     if height > _LARGE_LETTER:
-        grey, to_page = _scaled(grey, to_page, 0.6 * _LARGE_LETTER / height)
+        sheet = _sheet(*_scaled(grey, to_page, 0.6 * _LARGE_LETTER / height))
     elif 0 < height < _SMALL_LETTER and grey.size * 4 < _MAX_PIXELS:
-        grey, to_page = _scaled(grey, to_page, 2.0)
+        sheet = _sheet(*_scaled(grey, to_page, 2.0))
+    return _levelled(_with_bands_inverted(sheet))
+
+
+def _sheet(grey: UInt8[np.ndarray, "H W"], to_page: Float[np.ndarray, "2 3"]) -> Sheet:
     ink = _ink_of(grey)
-    pieces = components(ink)
-    grey, ink = _with_bands_inverted(grey, ink, pieces, letter_height(pieces))
-    return _levelled(Sheet(grey=grey, ink=ink, to_page=to_page), _slant(pieces))
+    return Sheet(grey=grey, ink=ink, pieces=components(ink), to_page=to_page)
 
 
 def _scaled(
@@ -125,7 +138,7 @@ def _flattened(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     paper = max(float(np.percentile(grey[::2, ::2], 80)), 60.0)
     if min(grey.shape) < _EVEN_LIGHT_BELOW:
         flat = grey.astype(np.float32) * (255 / paper)
-        return np.clip(flat, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(flat, 0, 255), np.uint8)
     cell = max(16, min(grey.shape) // 50)
     bright = cv2.dilate(grey, np.ones((7, 7), np.uint8))
     rows, cols = (max(1, round(side / cell)) for side in grey.shape)
@@ -133,7 +146,7 @@ def _flattened(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     small = cv2.medianBlur(cv2.dilate(small, np.ones((3, 3), np.uint8)), 5)
     small = np.maximum(small, np.uint8(min(255.0, 0.5 * paper)))
     light = cv2.resize(small, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return cv2.divide(grey, light, scale=255)
+    return np.asarray(cv2.divide(grey, light, scale=255))
 
 
 def _ink_of(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
@@ -142,11 +155,12 @@ def _ink_of(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     Otsu's threshold finds the strong ink. A faint piece counts when no strong ink is in it: so
     grey text is found and the blurred edges of black letters do not tie them to their neighbours.
     """
+    noise = float(np.median(cv2.absdiff(grey, cv2.medianBlur(grey, 3))))
+    if noise > 0:
+        grey = np.asarray(cv2.GaussianBlur(grey, (3, 3), 0))
     split, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
-    strong = (grey < min(max(split + 1, 110.0), 190.0)).astype(np.uint8)
-    paper = grey[::2, ::2][grey[::2, ::2] > 190]
-    noise = float(255 - np.percentile(paper, 2)) if paper.size else 0.0
-    limit = 255 - max(50.0, 1.5 * noise)
+    limit = 255 - max(45.0, 8.0 * noise)
+    strong = (grey < min(max(split + 1, 110.0), max(limit, 190.0))).astype(np.uint8)
     if limit <= split + 10:
         return strong
     weak = (grey < limit).astype(np.uint8)
@@ -154,37 +168,35 @@ def _ink_of(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     with_strong = np.zeros(int(labels.max()) + 1, np.uint8)
     with_strong[labels[strong > 0]] = 1
     with_strong[0] = 1
-    return strong | (1 - with_strong)[labels]
+    return np.asarray(strong | (1 - with_strong)[labels])
 
 
-def _with_bands_inverted(
-    grey: UInt8[np.ndarray, "H W"],
-    ink: UInt8[np.ndarray, "H W"],
-    pieces: Components,
-    letter: float,
-) -> tuple[UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]:
+def _with_bands_inverted(sheet: Sheet) -> Sheet:
     """Turn light text on dark bands and boxes into dark text on light.
 
     A band is a solid piece whose holes are letters.
     """
+    pieces, letter = sheet.pieces, letter_height(sheet.pieces)
     large = (pieces.height > 1.3 * letter) & (pieces.width > 1.5 * letter)
     large &= pieces.area > 0.4 * pieces.width * pieces.height
+    grey, ink, found = sheet.grey.copy(), sheet.ink.copy(), False
     for i in np.flatnonzero(large):
         left, top, right, bottom = pieces.boxes[i]
         window = np.s_[top:bottom, left:right]
         own = (pieces.labels[window] == i + 1).astype(np.uint8)
         filled = _filled(own)
-        holes = components(filled & (1 - own))
-        if filled.mean() < 0.8 or not _like_letters(holes, letter):
+        if filled.mean() < 0.8 or not _like_letters(components(filled & (1 - own)), letter):
             continue
+        dark = int(np.median(grey[window][own > 0]))
+        span = max(255 - dark, 1)
+        turned = np.clip(255 - (grey[window].astype(np.int32) - dark) * 255 // span, 0, 255)
         inside = filled > 0
-        grey, ink = grey.copy(), ink.copy()
-        paper = int(np.median(grey[window][own > 0]))
-        span = max(255 - paper, 1)
-        light = np.clip(255 - (grey[window].astype(np.int32) - paper) * 255 // span, 0, 255)
-        grey[window][inside] = light.astype(np.uint8)[inside]
-        ink[window][inside] = (light < 128)[inside]
-    return grey, ink
+        grey[window][inside] = turned.astype(np.uint8)[inside]
+        ink[window][inside] = (turned < 128)[inside]
+        found = True
+    if not found:
+        return sheet
+    return Sheet(grey=grey, ink=ink, pieces=components(ink), to_page=sheet.to_page)
 
 
 def _like_letters(holes: Components, letter: float) -> bool:
@@ -199,14 +211,17 @@ def _like_letters(holes: Components, letter: float) -> bool:
 
 def _filled(piece: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     outlines, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.zeros_like(piece), outlines, -1, 1, thickness=cv2.FILLED)
+    canvas = np.zeros_like(piece)
+    cv2.drawContours(canvas, outlines, -1, 1, thickness=cv2.FILLED)
+    return canvas
 
 
 def _slant(pieces: Components) -> float:
     """Degrees by which the lines fall to the right.
 
     Under the right angle the feet of the letters share the fewest heights: the sum of squares of
-    their histogram is largest. Few letters say nothing; then the page is taken as it is.
+    their histogram is largest. The fewer letters, the more must be gained: descenders at the ends
+    of a single line are no slant.
     """
     letter = letter_height(pieces)
     height, width = pieces.height, pieces.width
@@ -219,8 +234,8 @@ def _slant(pieces: Components) -> float:
 
     def sharpness(degrees: float) -> float:
         feet = (y - x * np.tan(np.radians(degrees))) / bin_px
-        counts = np.bincount((feet - feet.min()).astype(int)).astype(float)
-        return float(np.sum((counts[:-1] + counts[1:]) ** 2)) if len(counts) > 1 else 0.0
+        counts = np.bincount((feet - feet.min()).astype(int) + 1, minlength=2)
+        return float(np.sum(np.convolve(counts, (1.0, 1.0)) ** 2))
 
     angles = np.arange(-MAX_SLANT, MAX_SLANT + 0.01, 0.1)
     scores = np.array([sharpness(angle) for angle in angles])
@@ -229,22 +244,23 @@ def _slant(pieces: Components) -> float:
     near &= np.abs(angles - angles[best]) < 0.35
     angle = float(np.mean(angles[near]))
     drop = abs(np.tan(np.radians(angle))) * float(np.ptp(x))
-    worthwhile = drop > 0.25 * letter and scores[best] > 1.1 * sharpness(0.0)
+    gain = scores[best] / max(sharpness(0.0), 1.0)
+    worthwhile = drop > 0.25 * letter and gain > 1.1 + 6 / len(boxes)
     return angle if worthwhile else 0.0
 
 
-def _levelled(sheet: Sheet, degrees: float) -> Sheet:
-    """Turn the sheet so that lines that fall by some degrees are level; nothing is cut off."""
+def _levelled(sheet: Sheet) -> Sheet:
+    """Turn the sheet so that its lines are level; nothing is cut off."""
+    degrees = _slant(sheet.pieces)
     if degrees == 0:
         return sheet
     height, width = sheet.grey.shape
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
     cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
     size = round(width * cos + height * sin), round(width * sin + height * cos)
-    turn[:, 2] += (np.array(size) - (width, height)) / 2
+    turn[:, 2] += ((size[0] - width) / 2, (size[1] - height) / 2)
     grey = cv2.warpAffine(sheet.grey, turn, size, flags=cv2.INTER_LINEAR, borderValue=255)
     ink = cv2.warpAffine(sheet.ink * 255, turn, size, flags=cv2.INTER_LINEAR)
-    back = cv2.invertAffineTransform(turn)
-    to_page = sheet.to_page[:, :2] @ back
-    to_page[:, 2] += sheet.to_page[:, 2]
-    return Sheet(grey=grey, ink=(ink > 127).astype(np.uint8), to_page=to_page)
+    ink = (ink > 127).astype(np.uint8)
+    back = np.vstack([cv2.invertAffineTransform(turn), [0, 0, 1]])
+    return Sheet(grey=grey, ink=ink, pieces=components(ink), to_page=sheet.to_page @ back)

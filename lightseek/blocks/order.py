@@ -21,6 +21,7 @@ _MIN_ROWS = 3
 _MIN_GUTTER = 0.9
 _SHORT_GUTTER = 2.0
 _MAX_SPACE = 2.5
+_MAX_INDENT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +58,25 @@ def reading_order(segments: list[Segment]) -> list[list[Row]]:
 
 
 def _rows(segments: list[Segment]) -> list[Row]:
-    """Group segments on the same height into rows, top to bottom."""
+    """Group segments on one line into rows, top to bottom.
+
+    Every row grows from left to right and goes on from its last segment, so that it may slant or
+    bend a little.
+    """
     rows: list[Row] = []
-    for segment in sorted(segments, key=lambda s: s.middle):
-        near = [row for row in rows[-4:] if _on_row(segment, row)]
+    for segment in sorted(segments, key=lambda s: s.left):
+        near = [row for row in rows if _goes_on(row[-1], segment)]
         if near:
             min(near, key=lambda row: abs(row[-1].middle - segment.middle)).append(segment)
         else:
             rows.append([segment])
-    return [sorted(row, key=lambda s: s.left) for row in rows]
+    return sorted(rows, key=lambda row: sum(s.middle for s in row) / len(row))
 
 
-def _on_row(segment: Segment, row: Row) -> bool:
-    """Whether a segment stands level with its neighbour in a row, in a place that is free."""
-    if any(s.left < segment.right and segment.left < s.right for s in row):
-        return False
-    beside = min(row, key=lambda s: max(s.left - segment.right, segment.left - s.right))
-    off = min(abs(segment.middle - beside.middle), abs(segment.base - beside.base))
-    return off < 0.5 * min(segment.tall, beside.tall)
+def _goes_on(last: Segment, segment: Segment) -> bool:
+    """Whether a segment stands level with the end of a row, in a place that is free."""
+    off = min(abs(segment.middle - last.middle), abs(segment.base - last.base))
+    return last.right <= segment.left + 1 and off < 0.5 * min(segment.tall, last.tall)
 
 
 def _joined(row: Row) -> Row:
@@ -90,47 +92,48 @@ def _joined(row: Row) -> Row:
 
 
 def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
-    """The gutter with the most text on its poorer side that parts two columns."""
+    """The gutter with the most text on its poorer side that parts two columns.
+
+    It reaches as far as lines on its right begin at it: a table above two columns has its gaps
+    elsewhere.
+    """
     left = np.array([s.left for s in segments], float)
     right = np.array([s.right for s in segments], float)
     middle = np.array([s.middle for s in segments])
     width = right - left
+    inset = _set_in(segments, _SHORT_GUTTER * letter)
     half = _MIN_GUTTER * letter / 2
     found: list[tuple[float, _Gutter]] = []
-    for x in np.unique(np.round(left / (0.5 * letter)) * 0.5 * letter - 1.2 * half):
+    for x in np.unique(np.round(left - 1.2 * half)):
         sides = right <= x - half, left >= x + half
         across = ~(sides[0] | sides[1])
-        stops = _stops(segments, sides, across)
+        stops = [-math.inf, *np.sort(middle[across & ~inset]).tolist(), math.inf]
         for top, bottom in itertools.pairwise(stops):
             between = [side & (middle > top) & (middle < bottom) for side in sides]
-            if all(_num_rows(middle[side], letter) >= _MIN_ROWS for side in between):
+            near = middle[between[1] & (left < x + _MAX_INDENT * letter)]
+            if min(_num_rows(middle[between[0]], letter), _num_rows(near, letter)) >= _MIN_ROWS:
                 text = min(float(width[side].sum()) for side in between)
-                ends = [middle[side] for side in between]
-                reach = min(e.min() for e in ends), max(e.max() for e in ends)
-                found.append((text, _Gutter(float(x), float(reach[0]), float(reach[1]))))
+                found.append((text, _Gutter(float(x), float(near.min()), float(near.max()))))
     for _, gutter in sorted(found, key=lambda item: -item[0]):
         if _parts_columns(segments, gutter, letter):
             return gutter
     return None
 
 
-def _stops(
-    segments: list[Segment],
-    sides: tuple[Bool[np.ndarray, " N"], Bool[np.ndarray, " N"]],
-    across: Bool[np.ndarray, " N"],
-) -> list[float]:
-    """Heights at which a gutter is crossed.
+def _set_in(segments: list[Segment], distance: float) -> Bool[np.ndarray, " N"]:
+    """Which segments have others at some distance on both sides.
 
-    What has text beside it on both sides, as the caption of a picture that two columns flow
-    around, is set into the gutter and does not end it.
+    Such is the caption of a picture that two columns flow around; it does not end their gutter.
     """
-    beside = [[segments[i] for i in np.flatnonzero(side)] for side in sides]
-    stops = [-math.inf]
-    for i in np.flatnonzero(across):
-        s = segments[i]
-        if not all(any(t.top < s.middle < t.bottom for t in side) for side in beside):
-            stops.append(s.middle)
-    return [*sorted(stops), math.inf]
+    left, top, right, bottom = np.array(
+        [[s.left, s.top, s.right, s.bottom] for s in segments], np.float32
+    ).T
+    middle = np.array([s.middle for s in segments], np.float32)[:, None]
+    level = (top < middle) & (bottom > middle)
+    before = np.where(level & (right <= left[:, None]), left[:, None] - right, np.inf).min(axis=1)
+    after = np.where(level & (left >= right[:, None]), left - right[:, None], np.inf).min(axis=1)
+    alone = np.isinf(before) | np.isinf(after)
+    return np.asarray(~alone & (np.minimum(before, after) >= distance))
 
 
 def _num_rows(middles: Float[np.ndarray, " N"], letter: float) -> int:
@@ -147,8 +150,12 @@ def _parts_columns(segments: list[Segment], gutter: _Gutter, letter: float) -> b
     inside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
     sides = [s for s in inside if s.right <= gutter.x], [s for s in inside if s.left >= gutter.x]
     rows = [_rows(side) for side in sides]
+    if min(map(len, rows)) < _MIN_ROWS:
+        return False
     white = min(s.left for s in sides[1]) - max(s.right for s in sides[0])
-    if min(map(len, rows)) < 2 * _MIN_ROWS and white < _SHORT_GUTTER * letter:
+    large = max(float(np.median([s.letter for s in side])) for side in sides)
+    least = _SHORT_GUTTER if min(map(len, rows)) < 2 * _MIN_ROWS else 0.6
+    if white < least * large:
         return False
     if all(_is_prose(side, letter) for side in rows):
         return True

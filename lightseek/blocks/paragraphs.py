@@ -76,7 +76,9 @@ def _continues(
         return False
     letter = _widest(row).letter
     indent = row[0].left - before[0].left
-    if indent > 0.8 * letter and (following is None or following[0].left < row[0].left - letter / 2):
+    if indent > 0.8 * letter and (
+        following is None or following[0].left < row[0].left - letter / 2
+    ):
         return False
     ends_early = before[-1].right < edges[1] - 0.25 * (edges[1] - edges[0])
     return not (ends_early and row[-1].right > before[-1].right)

@@ -7,7 +7,7 @@ Axes: H W rows and columns of pixels, N pieces of ink.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -59,33 +59,50 @@ class Segment:
 
 
 def find_segments(sheet: Sheet) -> tuple[list[Segment], Components]:
-    """Find the runs of letters, and the pieces of ink that they are made of."""
-    ink = _without_rules(sheet.ink)
-    pieces = components(ink)
+    """Find the runs of letters.
+
+    Returns:
+        The runs, and the pieces of ink they are made of; pictures and rules among these have lost
+        their label.
+    """
+    pieces = _without_rules(sheet)
     letter = letter_height(pieces)
     if letter == 0:
         return [], pieces
-    main, small = _sorted_out(pieces, letter)
-    segments = _joined_letters(pieces, main, letter, ink.shape)
+    pictures = _pictures(pieces, letter)
+    drawn = pictures | _rule_ends(pieces, letter) | _tick_boxes(pieces, letter)
+    text = ~drawn & (pieces.area >= max(3.0, 0.006 * letter**2))
+    tall = pieces.height >= 0.55 * letter
+    segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter, sheet.ink.shape)
     segments = _with_fragments_returned(segments, letter)
-    _attach_small(segments, pieces, small, letter)
-    rows = ink.shape[0]
-    whole = [s for s in _merged(segments) if not _is_remnant(s, letter, rows)]
-    whole = _outside_pictures(whole, pieces, letter)
-    return _without_turned(whole, letter), pieces
+    _attach_small(segments, pieces, np.flatnonzero(text & ~tall), letter)
+    whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
+    whole = _without_cut_lines(whole, pieces, len(sheet.ink))
+    whole = _outside_pictures(whole, pieces, pictures)
+    return _without_turned(whole, letter), _unlabelled(pieces, drawn)
 
 
-def _without_rules(ink: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
-    """Take out thin straight lines, level or upright: rules, frames, underlines."""
-    letter = max(letter_height(components(ink)), 4.0)
-    ink = ink.copy()
+def _unlabelled(pieces: Components, drawn: Bool[np.ndarray, " N"]) -> Components:
+    labels = pieces.labels.copy()
+    for i in np.flatnonzero(drawn):
+        left, top, right, bottom = pieces.boxes[i]
+        window = labels[top:bottom, left:right]
+        window[window == i + 1] = 0
+    return replace(pieces, labels=labels)
+
+
+def _without_rules(sheet: Sheet) -> Components:
+    """Pieces of ink without thin straight lines, level or upright: rules, frames, underlines."""
+    letter = max(letter_height(sheet.pieces), 4.0)
+    ink = sheet.ink.copy()
     for axis, length in ((1, 6 * letter), (0, 5 * letter)):
-        runs = components(_long_runs(ink, int(length), axis))
-        thickness = np.minimum(runs.width, runs.height)
-        thin = np.concatenate([[False], thickness <= max(3.0, 0.45 * letter)])
-        if thin.any():
-            ink[thin[runs.labels]] = 0
-    return ink
+        long = _long_runs(ink, int(length), axis)
+        if not long.any():
+            continue
+        runs = components(long)
+        thin = np.minimum(runs.width, runs.height) <= max(3.0, 0.45 * letter)
+        ink[np.concatenate([[False], thin])[runs.labels]] = 0
+    return sheet.pieces if np.array_equal(ink, sheet.ink) else components(ink)
 
 
 def _long_runs(ink: UInt8[np.ndarray, "H W"], length: int, axis: int) -> UInt8[np.ndarray, "H W"]:
@@ -97,19 +114,10 @@ def _long_runs(ink: UInt8[np.ndarray, "H W"], length: int, axis: int) -> UInt8[n
     if not full.any():
         return full
     anchor = (length - 1 - length // 2, 0) if axis == 1 else (0, length - 1 - length // 2)
-    spread = cv2.boxFilter(full, cv2.CV_32F, shape, anchor=anchor, normalize=False, borderType=border)
+    spread = cv2.boxFilter(
+        full, cv2.CV_32F, shape, anchor=anchor, normalize=False, borderType=border
+    )
     return (spread > 0.5).astype(np.uint8)
-
-
-def _sorted_out(
-    pieces: Components, letter: float
-) -> tuple[Int[np.ndarray, " M"], Int[np.ndarray, " K"]]:
-    """Numbers of the pieces that are letters, and of those that belong to letters."""
-    width, height = pieces.width, pieces.height
-    text = ~(_pictures(pieces, letter) | _rule_ends(pieces, letter) | _tick_boxes(pieces, letter))
-    text &= pieces.area >= max(3.0, 0.006 * letter**2)
-    tall = height >= 0.55 * letter
-    return np.flatnonzero(text & tall), np.flatnonzero(text & ~tall)
 
 
 def _pictures(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
@@ -117,7 +125,8 @@ def _pictures(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     width, height = pieces.width, pieces.height
     thin = pieces.area < 0.12 * width * height
     huge = (height > 6 * letter) | ((width > 12 * letter) & (height > 3 * letter))
-    return huge | (thin & ((height > 2.5 * letter) | (width > 6 * letter)))
+    found: Bool[np.ndarray, " N"] = huge | (thin & ((height > 2.5 * letter) | (width > 6 * letter)))
+    return found
 
 
 def _tick_boxes(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
@@ -132,7 +141,7 @@ def _tick_boxes(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
         deep = max(1, (bottom - top) // 8)
         sides = own[:deep].any(0), own[-deep:].any(0), own[:, :deep].any(1), own[:, -deep:].any(1)
         found[i] = all(side.mean() > 0.95 for side in sides)
-    return found
+    return np.asarray(found)
 
 
 def _rule_ends(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
@@ -140,7 +149,8 @@ def _rule_ends(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     width, height = pieces.width, pieces.height
     upright = (height > 2.2 * letter) & (width < 0.35 * letter)
     level = (width > 3.5 * letter) & (height < 0.35 * letter)
-    return upright | level
+    found: Bool[np.ndarray, " N"] = upright | level
+    return found
 
 
 def _joined_letters(
@@ -191,14 +201,16 @@ def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Seg
     whole: list[Segment] = []
     for segment in sorted(segments, key=lambda s: -s.width):
         host = None
-        if segment.width < 2.0 * letter and segment.height < 1.05 * letter:
+        if segment.height < 1.05 * letter:
+            least = 0.5 * segment.height if segment.width > 2 * letter else -letter
             host = min(
                 (
                     other
                     for other in whole
-                    if other.width > 2 * letter
+                    if other.width > 2 * max(letter, segment.width)
+                    and min(segment.bottom, other.bottom) - max(segment.top, other.top) > least
                     and max(segment.left - other.right, other.left - segment.right) < 0.8 * letter
-                    and abs(segment.middle - other.middle) < 1.0 * letter
+                    and 0.3 * letter < abs(segment.middle - other.middle) < 1.4 * letter
                 ),
                 key=lambda other: abs(segment.middle - other.middle),
                 default=None,
@@ -213,7 +225,7 @@ def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Seg
 def _attach_small(
     segments: list[Segment], pieces: Components, small: Int[np.ndarray, " K"], letter: float
 ) -> None:
-    """Give dots, accents, commas and dashes to the nearest run, bullets to the run they lead."""
+    """Give dots, accents and commas to the nearest run, dashes and bullets to one farther off."""
     if not segments:
         return
     spans = np.array([[s.left, s.right] for s in segments], float)
@@ -224,9 +236,9 @@ def _attach_small(
         x, y = (left + right) / 2, (top + bottom) / 2
         across = np.maximum(np.maximum(spans[:, 0] - x, x - spans[:, 1]), 0)
         down = np.abs(y - middles)
-        near = (across < 1.6 * reach) & (down < 1.1 * reach)
-        if min(right - left, bottom - top) > 0.25 * letter:
-            near |= (spans[:, 0] > x) & (across < 4 * reach) & (down < 0.4 * reach)
+        near = (across < 1.6 * reach) & (down < np.where(y < middles, 1.5, 1.1) * reach)
+        if max(right - left, bottom - top) > 0.4 * letter:
+            near |= (across < 4 * reach) & (down < 0.5 * reach)
         if near.any():
             host = segments[int(np.argmin(np.where(near, across + down, np.inf)))]
             host.left, host.top = min(host.left, left), min(host.top, top)
@@ -253,10 +265,26 @@ def _merged(segments: Iterable[Segment]) -> list[Segment]:
     return merged
 
 
-def _is_remnant(segment: Segment, letter: float, rows: int) -> bool:
-    """Whether a run is a speck, a letter of turned text, or what the sheet's edge left of a line."""
-    cut = segment.top <= 1 or segment.bottom >= rows - 1
-    return segment.width < 0.3 * letter or (cut and segment.tall < 0.8 * letter)
+def _without_cut_lines(segments: list[Segment], pieces: Components, rows: int) -> list[Segment]:
+    """Leave out what the edge of the sheet left of lines above and below.
+
+    A crop that is tight around one line touches it, but not along the whole line; it stays.
+    """
+
+    def cut(segment: Segment) -> bool:
+        boxes = pieces.boxes[segment.pieces]
+        boxes = boxes[boxes[:, 3] - boxes[:, 1] > 0.5 * segment.letter]
+        near = max(1.0, 0.15 * segment.letter)
+        return bool(max(np.mean(boxes[:, 1] <= near), np.mean(boxes[:, 3] >= rows - near)) > 0.4)
+
+    cuts = [s for s in segments if cut(s)]
+    whole = [s for s in segments if s not in cuts]
+    largest = max((s.tall for s in whole), default=0.0)
+    return whole + [
+        s
+        for s in cuts
+        if s.tall > 1.5 * largest or any(abs(s.middle - t.middle) < 0.6 * t.tall for t in whole)
+    ]
 
 
 def _without_turned(segments: list[Segment], letter: float) -> list[Segment]:
@@ -278,14 +306,13 @@ def _without_turned(segments: list[Segment], letter: float) -> list[Segment]:
 
 
 def _outside_pictures(
-    segments: list[Segment], pieces: Components, letter: float
+    segments: list[Segment], pieces: Components, pictures: Bool[np.ndarray, " N"]
 ) -> list[Segment]:
     """Leave out runs inside solid pictures, unless their letters are as even as text.
 
     Frames and line drawings hold little ink for their size; what is written in them stays.
     """
-    solid = _pictures(pieces, letter)
-    solid &= pieces.area > 0.12 * pieces.width * pieces.height
+    solid = pictures & (pieces.area > 0.12 * pieces.width * pieces.height)
     frames = pieces.boxes[solid]
     if len(frames) == 0:
         return segments

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from lightseek.blocks.ink import Components, Sheet
 from lightseek.blocks.segments import Segment
@@ -64,10 +64,10 @@ def cut_strips(sheet: Sheet, pieces: Components, segment: Segment, page: Box) ->
     scale = min(LINE_HEIGHT / (bottom - top), _MAX_ENLARGEMENT)
     room = STRIP_WIDTHS[-1] - 2 * _MARGIN
     count = max(1, int(np.ceil((right - left) * scale / (room * _MAX_SQUEEZE))))
-    inked = sheet.ink[segment.top : segment.bottom, left:right].any(axis=0)
+    inked = _inked_columns(pieces.labels[segment.top : segment.bottom, left:right] > 0)
     cuts = [0, *_word_gaps(inked, count), right - left]
     strips = []
-    for a, b in zip(cuts, cuts[1:], strict=False):
+    for a, b in itertools.pairwise(cuts):
         columns = np.flatnonzero(inked[a:b])
         if len(columns) == 0:
             continue
@@ -94,7 +94,7 @@ def _window(segment: Segment, shape: tuple[int, ...]) -> tuple[int, int, int, in
 def _without_neighbours(
     sheet: Sheet, pieces: Components, segment: Segment, window: tuple[int, int, int, int]
 ) -> UInt8[np.ndarray, "H W"]:
-    """The window with the ink of other lines painted over.
+    """The window with rules and the ink of other lines painted over.
 
     A piece that reaches into the core of the line stays, whatever it belongs to: where letters
     of two lines touch, a neighbour's tail is better than a missing letter.
@@ -102,19 +102,18 @@ def _without_neighbours(
     left, top, right, bottom = window
     grey, labels = sheet.grey[top:bottom, left:right], pieces.labels[top:bottom, left:right]
     core = 0.4 * segment.letter
-    other = (pieces.boxes[:, 3] < segment.middle - core) | (
-        pieces.boxes[:, 1] > segment.middle + core
+    stays = (pieces.boxes[:, 3] >= segment.middle - core) & (
+        pieces.boxes[:, 1] <= segment.middle + core
     )
-    own = np.zeros(len(other), bool)
-    own[segment.pieces] = True
-    of_other = np.concatenate([[False], other & ~own])[labels]
-    if not of_other.any():
+    stays[segment.pieces] = True
+    kept = np.concatenate([[False], stays])[labels]
+    foreign = (sheet.ink[top:bottom, left:right] > 0) & ~kept
+    if not foreign.any():
         return grey
-    of_own = np.concatenate([[False], ~other | own])[labels]
     kernel = np.ones((3, 3), np.uint8)
-    cover = cv2.dilate(of_other.astype(np.uint8), kernel, iterations=2)
-    keep = cv2.dilate(of_own.astype(np.uint8), kernel)
-    return np.where((cover > 0) & (keep == 0), np.uint8(255), grey)
+    cover = cv2.dilate(foreign.astype(np.uint8), kernel, iterations=2)
+    spare = cv2.dilate(kept.astype(np.uint8), kernel)
+    return np.where((cover > 0) & (spare == 0), np.uint8(255), grey)
 
 
 def _word_gaps(inked: Bool[np.ndarray, " W"], count: int) -> list[int]:
@@ -126,6 +125,10 @@ def _word_gaps(inked: Bool[np.ndarray, " W"], count: int) -> list[int]:
         near = [(b - a, (a + b) // 2) for a, b in gaps if abs((a + b) / 2 - ideal) < slack]
         cuts.append(max(near)[1] if near else int(ideal))
     return cuts
+
+
+def _inked_columns(ink: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, " W"]:
+    return np.asarray(ink.any(axis=0))
 
 
 def _white_runs(inked: Bool[np.ndarray, " W"]) -> list[tuple[int, int]]:
@@ -212,7 +215,7 @@ def _widest_gap(ink: Bool[np.ndarray, "H W"], last: float, first: float) -> int:
     """The column in the middle of the widest white gap between two characters."""
     left = int(np.clip(min(last, first), 0, ink.shape[1] - 1))
     right = int(np.clip(max(last, first), left + 1, ink.shape[1]))
-    gaps = _white_runs(ink[:, left:right].any(axis=0))
+    gaps = _white_runs(_inked_columns(ink[:, left:right]))
     a, b = max(gaps, key=lambda gap: gap[1] - gap[0], default=(0, right - left))
     return left + (a + b) // 2
 

@@ -40,6 +40,8 @@ _LABELS = str.maketrans(
 )
 _PLAIN = {**dict.fromkeys("‘’‚‹›", "'"), **dict.fromkeys("“”„«»", '"'), **dict.fromkeys("–—―", "-")}
 
+MAX_CHARS_PER_LANGUAGE = 8_000_000
+
 _LANGUAGES = {"eng": "en", "fra": "fr", "deu": "de", "spa": "es", "ita": "it", "por": "pt"}
 _ENGLISH_WEIGHT = 5  # with five other languages of weight 1, half of the text is English
 _RECORDS_SHARE = 0.06
@@ -136,7 +138,7 @@ class Corpus:
         symbols: str,
         *,
         held_out: bool = False,
-        max_chars_per_language: int = 8_000_000,
+        max_chars_per_language: int = MAX_CHARS_PER_LANGUAGE,
     ) -> "Corpus":
         """Read every `*.txt` and `*.txt.xz` of a folder.
 
@@ -152,11 +154,8 @@ class Corpus:
         Raises:
             UsageError: If the folder has no text.
         """
-        groups: dict[tuple[str, str], list[Path]] = {}
-        for path in sorted([*folder.glob("*.txt"), *folder.glob("*.txt.xz")]):
-            groups.setdefault(_told_by_name(path), []).append(path)
         shelves: dict[str, dict[str, _Shelf]] = {}
-        for (language, kind), paths in groups.items():
+        for (language, kind), paths in _groups(folder).items():
             cap = max_chars_per_language // 2 // len(paths)
             text = "\n".join(_read(path, cap, symbols, held_out=held_out) for path in paths).strip()
             if text:
@@ -200,6 +199,26 @@ class Corpus:
         return kinds[rng.choice([kind for kind in kinds if kind != "records"])]
 
 
+def needed_text(folder: Path, share: float = 1.0) -> Iterator[tuple[str, str]]:
+    """What `Corpus.load` takes from a folder: of each file its name and some of its paragraphs.
+
+    Args:
+        folder: Holds `*.txt` and `*.txt.xz`.
+        share: Of what is needed, evenly spread.
+    """
+    for paths in _groups(folder).values():
+        cap = int(MAX_CHARS_PER_LANGUAGE * share) // 2 // len(paths)
+        yield from ((path.name, "\n".join(_taken(path, cap))) for path in paths)
+
+
+def _groups(folder: Path) -> dict[tuple[str, str], list[Path]]:
+    """The files of every language and kind."""
+    groups: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted([*folder.glob("*.txt"), *folder.glob("*.txt.xz")]):
+        groups.setdefault(_told_by_name(path), []).append(path)
+    return groups
+
+
 def _told_by_name(path: Path) -> tuple[str, str]:
     """Language and kind of a file."""
     parts = path.name.lower().removesuffix(".xz").removesuffix(".txt").split("-")
@@ -212,12 +231,7 @@ def _told_by_name(path: Path) -> tuple[str, str]:
 
 def _read(path: Path, max_chars: int, symbols: str, *, held_out: bool) -> str:
     """Paragraphs from all over a file, cleaned."""
-    content = path.read_bytes()
-    if path.suffix == ".xz":
-        content = lzma.decompress(content)
-    text = content.decode("utf-8", errors="replace")
-    share = min(1.0, max_chars / max(1, len(text)))
-    kept = _thinned(text.splitlines(), share)
+    kept = _taken(path, max_chars)
     text = "\n".join(line for line in kept if _is_held_out(line) == held_out)
     text = unicodedata.normalize("NFC", text)
     text = _substituted(text, frozenset(symbols + DRAWN_ONLY + " \n"))
@@ -225,6 +239,15 @@ def _read(path: Path, max_chars: int, symbols: str, *, held_out: bool) -> str:
         text = text.replace("  ", " ")
     lines = text.replace(" \n", "\n").replace("\n ", "\n").split("\n")
     return "\n".join(line for line in lines if len(line) >= _SHORTEST_PARAGRAPH)
+
+
+def _taken(path: Path, max_chars: int) -> Iterator[str]:
+    """Paragraphs from all over a file, as they are."""
+    content = path.read_bytes()
+    if path.suffix == ".xz":
+        content = lzma.decompress(content)
+    text = content.decode("utf-8", errors="replace")
+    return _thinned(text.splitlines(), min(1.0, max_chars / max(1, len(text))))
 
 
 def _is_held_out(paragraph: str) -> bool:

@@ -15,30 +15,33 @@ Grey = UInt8[np.ndarray, "H W"]
 """A grey image, 0 is black."""
 
 
-def degrade(image: Grey, rng: random.Random, difficulty: float = 1.0) -> Grey:
+def degrade(
+    image: Grey, rng: random.Random, difficulty: float = 1.0, *, enlarged: bool = True
+) -> Grey:
     """Let the image pass through a random printer, years and scanner.
 
     Args:
         image: Clean dark-on-light image of any size.
         rng: Source of every decision; the same state gives the same image.
         difficulty: 0 leaves the image as it is, 1 is the full mixture.
+        enlarged: Whether letters are as large as at 300 dpi; small ones bear less.
     """
 
     def chance(probability: float) -> bool:
         return rng.random() < probability * difficulty
 
-    if chance(0.15):
+    if chance(0.15) and enlarged:
         image = ink_spread(image, rng)
     if chance(0.08):
         image = fade(image, rng)
     if chance(0.1):
         image = specks(image, rng)
     if chance(0.25):
-        image = bilevel(image, rng)
+        image = bilevel(image, rng, enlarged=enlarged)
     elif chance(0.3):
         image = blur(image, rng)
     if chance(0.07):
-        image = low_resolution(image, rng)
+        image = low_resolution(image, rng, scale=None if enlarged else rng.uniform(0.65, 0.9))
     return finish(image, rng, difficulty)
 
 

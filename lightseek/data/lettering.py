@@ -1,16 +1,23 @@
 """Letters set in a line: what is drawn where, and what is written for it.
 
 All places are in pixels of the sheet that is printed. Knows nothing of images.
+
+Axes: n characters of a line.
 """
 
+import re
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float
 from PIL import ImageFont
 
 from lightseek.data.corpus import to_label
 from lightseek.data.fonts import Face
+from lightseek.document import Box
 
 Extent = tuple[float, float, float, float]
 """Left, top, right and bottom of ink."""
@@ -121,3 +128,49 @@ class Line(NamedTuple):
     baseline: float
     left: float
     end: float
+
+    def printed(self) -> "PrintedLine":
+        """What is written for it, and where."""
+        marks = [mark for glyph in self.glyphs for mark in glyph.marks(self.baseline)]
+        return PrintedLine(
+            text="".join(mark.text for mark in marks),
+            spans=np.array([mark.span for mark in marks]).reshape(-1, 2),
+            boxes=np.array([mark.ink for mark in marks]).reshape(-1, 4),
+            baseline=self.baseline,
+            body_height=self.type.body_height,
+            end=self.end,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedLine:
+    """The characters of a line, however it was set."""
+
+    text: str
+    spans: Float[np.ndarray, "n 2"]
+    """From where each character begins to where the next one does."""
+    boxes: Float[np.ndarray, "n 4"]
+    """Left, top, right and bottom of the ink of each; of a space, its gap."""
+    baseline: float
+    body_height: float
+    """From the baseline to the top of what nearly all characters fill."""
+    end: float
+    """Where another character would begin."""
+
+    @property
+    def box(self) -> Box:
+        """Around all ink of a line that is not empty."""
+        return _around(self.boxes)
+
+    @property
+    def words(self) -> tuple[tuple[str, Box], ...]:
+        """What stands between spaces, with boxes around the ink."""
+        return tuple(
+            (match[0], _around(self.boxes[match.start() : match.end()]))
+            for match in re.finditer(r"[^ ]+", self.text)
+        )
+
+
+def _around(boxes: Float[np.ndarray, "n 4"]) -> Box:
+    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    return Box(*low.tolist(), *high.tolist())

@@ -22,7 +22,7 @@ from jaxtyping import Float, Float32, Int16, UInt8
 from lightseek.data import degrade
 from lightseek.data.corpus import to_label
 from lightseek.data.fonts import Face
-from lightseek.data.lettering import Extent, Glyph, Line, Type
+from lightseek.data.lettering import Extent, Glyph, Line, PrintedLine, Type
 from lightseek.data.press import Look, Sheet, draw_look, mount, print_line, wear
 
 CELL_WIDTH, CELL_HEIGHT = 4, 8
@@ -57,9 +57,9 @@ class StripRenderer:
     """
 
     def __init__(self, faces: Sequence[Face], ids: Mapping[str, int]) -> None:
-        self._families = _by_family(faces)
-        self._monospaced = _by_family([f for f in faces if f.monospaced]) or self._families
-        self._typewriters = _by_family([f for f in faces if f.typewriter]) or self._monospaced
+        self._families = by_family(faces)
+        self._monospaced = by_family([f for f in faces if f.monospaced]) or self._families
+        self._typewriters = by_family([f for f in faces if f.typewriter]) or self._monospaced
         self._ids = ids
         extents: dict[Face, dict[str, Extent]] = {face: {} for face in faces}
         self._open = lru_cache(_MAX_CACHED_TYPES)(lambda face, px: Type(face, px, extents[face]))
@@ -105,7 +105,7 @@ class StripRenderer:
         image = degrade.finish(image, rng, difficulty)
         if rng.random() < 0.2 * difficulty:
             image = mount(image, rng, line, to_strip)
-        return self._label(image, line, to_strip)
+        return label_strip(image, line.printed(), to_strip, self._ids)
 
     def _choose_types(self, rng: random.Random, look: Look, sheet_height: int) -> tuple[Type, Type]:
         """The face of the line, and another of its family for some of the words."""
@@ -175,55 +175,61 @@ class StripRenderer:
                 return candidate
         return ""
 
-    def _label(
-        self, image: degrade.Grey, line: Line, to_strip: Float[np.ndarray, "2 3"]
-    ) -> StripSample:
-        """Where everything is after the sheet became the strip."""
-        height, width = image.shape
-        scale = np.hypot(to_strip[:, 0], to_strip[:, 1])
-        marks = [mark for glyph in line.glyphs for mark in glyph.marks(line.baseline)]
-        middle = line.baseline - line.type.body_height / 2
-        spans = np.array([mark.span for mark in marks]).reshape(-1, 2)
-        centres = np.full((len(marks) + 1, 2), (line.end, middle))
-        centres[:-1, 0] = spans.mean(axis=1)
-        places = centres @ to_strip[:, :2].T + to_strip[:, 2]
-        ink = np.array([mark.ink for mark in marks]).reshape(-1, 4)
-        at = (ink[:, :2] + ink[:, 2:]) / 2 @ to_strip[:, :2].T + to_strip[:, 2]
-        half = (ink[:, 2:] - ink[:, :2]) / 2 * scale
-        boxes = np.concatenate([at - half, at + half], axis=1)
 
-        text = "".join(mark.text for mark in marks)
-        half = np.stack([np.ptp(spans, axis=1), np.full(len(marks), line.type.body_height)], axis=1)
-        half *= scale / 2
-        limits = np.array([width, height], np.float32)
-        return StripSample(
-            image=image,
-            text=text,
-            glyphs=self._map_glyphs(text, places[:-1] - half, places[:-1] + half, width, height),
-            places=places.clip(0, limits).astype(np.float32),
-            boxes=boxes.clip(0, np.tile(limits, 2)).astype(np.float32),
-        )
+def label_strip(
+    image: degrade.Grey,
+    line: PrintedLine,
+    to_strip: Float[np.ndarray, "2 3"],
+    ids: Mapping[str, int],
+) -> StripSample:
+    """Where everything is after the sheet became the strip.
 
-    def _map_glyphs(
-        self,
-        text: str,
-        low: Float[np.ndarray, "n 2"],
-        high: Float[np.ndarray, "n 2"],
-        width: int,
-        height: int,
-    ) -> Int16[np.ndarray, "rows cols"]:
-        """Cells that a character covers by half, one at least, from its corners on the strip."""
-        cell = np.array([CELL_WIDTH, CELL_HEIGHT])
-        counts = np.array([width, height]) // cell
-        first = np.rint(low / cell).astype(int).clip(0, counts - 1)
-        last = np.maximum(first + 1, np.rint(high / cell).astype(int))
-        glyphs = np.zeros(counts[::-1], np.int16)
-        for character, (left, top), (right, bottom) in zip(
-            text, first.tolist(), last.tolist(), strict=True
-        ):
-            if character != " ":
-                glyphs[top:bottom, left:right] = self._ids[character]
-        return glyphs
+    Args:
+        image: The strip.
+        line: What it shows, in pixels of the sheet.
+        to_strip: From pixels of the sheet to pixels of the strip.
+        ids: Token id of every character of the line.
+    """
+    height, width = image.shape
+    scale = np.hypot(to_strip[:, 0], to_strip[:, 1])
+    count = len(line.text)
+    centres = np.full((count + 1, 2), (line.end, line.baseline - line.body_height / 2))
+    centres[:-1, 0] = line.spans.mean(axis=1)
+    places = centres @ to_strip[:, :2].T + to_strip[:, 2]
+    at = (line.boxes[:, :2] + line.boxes[:, 2:]) / 2 @ to_strip[:, :2].T + to_strip[:, 2]
+    half = (line.boxes[:, 2:] - line.boxes[:, :2]) / 2 * scale
+    boxes = np.concatenate([at - half, at + half], axis=1)
+    half = np.stack([np.ptp(line.spans, axis=1), np.full(count, line.body_height)], axis=1)
+    half *= scale / 2
+    limits = np.array([width, height], np.float32)
+    return StripSample(
+        image=image,
+        text=line.text,
+        glyphs=_map_glyphs(line.text, places[:-1] - half, places[:-1] + half, limits, ids),
+        places=places.clip(0, limits).astype(np.float32),
+        boxes=boxes.clip(0, np.tile(limits, 2)).astype(np.float32),
+    )
+
+
+def _map_glyphs(
+    text: str,
+    low: Float[np.ndarray, "n 2"],
+    high: Float[np.ndarray, "n 2"],
+    size: Float32[np.ndarray, " 2"],
+    ids: Mapping[str, int],
+) -> Int16[np.ndarray, "rows cols"]:
+    """Cells that a character covers by half, one at least, from its corners on the strip."""
+    cell = np.array([CELL_WIDTH, CELL_HEIGHT])
+    counts = size.astype(int) // cell
+    first = np.rint(low / cell).astype(int).clip(0, counts - 1)
+    last = np.maximum(first + 1, np.rint(high / cell).astype(int))
+    glyphs = np.zeros(counts[::-1], np.int16)
+    for character, (left, top), (right, bottom) in zip(
+        text, first.tolist(), last.tolist(), strict=True
+    ):
+        if character != " ":
+            glyphs[top:bottom, left:right] = ids[character]
+    return glyphs
 
 
 def _margins(rng: random.Random, width: int, look: Look) -> tuple[float, float]:
@@ -261,7 +267,8 @@ def _set_word(rng: random.Random, drawn: str, type_: Type, look: Look, x: float)
     return glyphs
 
 
-def _by_family(faces: Sequence[Face]) -> list[list[Face]]:
+def by_family(faces: Sequence[Face]) -> list[list[Face]]:
+    """The faces of each family together, whatever order they come in."""
     families: dict[str, list[Face]] = {}
     for face in sorted(faces, key=lambda face: face.path):
         families.setdefault(face.family, []).append(face)

@@ -7,27 +7,37 @@ Axes: B strips, Y X pixels, L tokens, y x glyph cells (8 x 4 px).
 """
 
 import random
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from lightseek.config import TOKEN_PX, ModelConfig, PlaceConfig
 from lightseek.data.corpus import Corpus
+from lightseek.data.cuttings import TypesetStrips
+from lightseek.data.fonts import Face, load_faces, split_families
+from lightseek.data.layouts import PageSetter
 from lightseek.data.strips import StripRenderer, StripSample
+from lightseek.errors import UsageError
 from lightseek.model import Places
 from lightseek.reader import PX_PER_CHARACTER, to_views
-from lightseek.tokenizer import Tokenizer
-from lightseek.train.recipe import UNIT_PX, Recipe
+from lightseek.tokenizer import LATIN, Tokenizer
+from lightseek.train.recipe import Recipe
 
 IGNORED = -100
 """Target that no loss looks at."""
 LENGTH_STEP = 16
 """Text lengths are padded to a multiple of this, so that few shapes occur."""
+HELD_OUT_STRIPS = 64
+HELD_OUT_SEED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +71,86 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
+        }
         return replace(self, **moved)
 
 
 class StripBatches(Dataset[Batch]):
-    """The share of one process in every batch of a run, drawn when it is asked for."""
+    """The share of one process in every batch of a run, drawn when it is asked for.
+
+    Args:
+        recipe: What to draw.
+        model: Whose tables and place bins the strips must fit.
+        tokenizer: Gives the ids of text.
+        held_out: Draw text and font families that are never drawn otherwise.
+        rank: This process.
+        world: Number of processes.
+
+    Raises:
+        UsageError: If the model does not read such strips.
+    """
 
     def __init__(
         self,
         recipe: Recipe,
         model: ModelConfig,
-        corpus: Corpus,
-        renderer: StripRenderer,
         tokenizer: Tokenizer,
         *,
+        held_out: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        assert model.decoder.place is not None, "strips are read by models with place heads"
+        if model.decoder.place is None:
+            raise UsageError(f"{model.name} has no place heads: it cannot be trained on strips")
+        if recipe.widest > model.clip.table.cols * TOKEN_PX:
+            raise UsageError(
+                f"strips of {recipe.widest} px are wider than {model.name} reads: "
+                f"{model.clip.table.cols * TOKEN_PX} px"
+            )
         self.recipe, self.model, self.place = recipe, model, model.decoder.place
-        self.corpus, self.renderer, self.tokenizer = corpus, renderer, tokenizer
+        self.tokenizer, self.held_out = tokenizer, held_out
         self.rank, self.world = rank, world
+
+    # what cannot be sent to a worker process is made in it, when it is first needed
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """Text to draw.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        return Corpus.load(Path(self.recipe.data.text), LATIN, held_out=self.held_out)
+
+    @cached_property
+    def renderer(self) -> StripRenderer:
+        """What draws it."""
+        return StripRenderer(self.faces, self.tokenizer.ids)
+
+    @cached_property
+    def typeset(self) -> TypesetStrips:
+        """What cuts strips from typeset pages."""
+        setter = PageSetter(Path(self.recipe.data.fonts), self.faces, self.corpus)
+        return TypesetStrips(setter, self.tokenizer.ids)
+
+    @cached_property
+    def faces(self) -> list[Face]:
+        """Faces of the families that training sees, or of those kept for evaluation.
+
+        Raises:
+            UsageError: If there are too few font families to keep some aside.
+        """
+        data = self.recipe.data
+        faces = load_faces(Path(data.fonts), LATIN)
+        seen, unseen = split_families(faces, held_out=data.held_out_families, seed=HELD_OUT_SEED)
+        if not seen:
+            raise UsageError(
+                f"{data.fonts} has no more than {data.held_out_families} font families: "
+                "lower data.held_out_families or add fonts"
+            )
+        return unseen if self.held_out else seen
 
     def __len__(self) -> int:
         """Steps of the run."""
@@ -93,22 +161,50 @@ class StripBatches(Dataset[Batch]):
         rng = random.Random(f"{self.recipe.seed} step {step}")
         width = rng.choice(self.recipe.stage(step).widths)
         first_col = rng.randint(0, self.model.clip.table.cols - width // TOKEN_PX)
-        size = self.recipe.units * UNIT_PX // width
         difficulty = self.recipe.difficulty(step)
-        slots = range(self.rank, size, self.world)
+        slots = range(self.rank, self.recipe.strips(width), self.world)
         rngs = [random.Random(f"{self.recipe.seed} step {step} strip {slot}") for slot in slots]
         samples = [self.draw(r, width, difficulty) for r in rngs]
         return collate(samples, rngs, self.tokenizer, self.place, first_col)
 
     def draw(self, rng: random.Random, width: int, difficulty: float) -> StripSample:
         """One strip with text that a strip of this width can hold."""
-        text = self.corpus.sample(rng, width // 5)
-        if rng.random() < 0.22:  # headings, labels, ends of paragraphs
-            text = " ".join(text.split(" ")[: rng.randint(1, 5)])
-        sample = self.renderer.render(rng, text, width=width, difficulty=difficulty)
+        share = self.recipe.data.typeset_share
+        if share and rng.random() < share:
+            sample = self.typeset.draw(rng, width, difficulty)
+        else:
+            text = self.corpus.sample(rng, width // 5)
+            if rng.random() < 0.22:  # headings, labels, ends of paragraphs
+                text = " ".join(text.split(" ")[: rng.randint(1, 5)])
+            sample = self.renderer.render(rng, text, width=width, difficulty=difficulty)
         if len(sample.text) >= width // PX_PER_CHARACTER:  # more than the reader waits for
             return self.draw(rng, width, difficulty)
         return sample
+
+
+def held_out_strips(recipe: Recipe, model: ModelConfig, tokenizer: Tokenizer) -> list[StripSample]:
+    """Strips of text and font families that no batch ever shows."""
+    batches = StripBatches(recipe, model, tokenizer, held_out=True)
+    rng = random.Random(HELD_OUT_SEED)
+    width = max(recipe.stages[-1].widths)
+    return [batches.draw(rng, width, 1.0) for _ in range(HELD_OUT_STRIPS)]
+
+
+def draw_ahead(batches: StripBatches, steps: range, *, workers: int) -> Iterator[Batch]:
+    """Batches of these steps, in order, drawn by worker processes before they are asked for."""
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        multiprocessing_context="forkserver",
+        worker_init_fn=_leave_interrupts_to_trainer,
+    )
+    return iter(loader)
+
+
+def _leave_interrupts_to_trainer(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def collate(

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lightseek.config import validate
 from lightseek.errors import ModelError, UsageError
 from lightseek.train.recipe import Recipe
 
@@ -35,7 +36,7 @@ class Progress:
     flops: float
     """Floating-point operations of forward and backward passes."""
     seconds: float
-    """Time spent training, pauses and evaluation left out."""
+    """Time spent drawing and training, pauses and evaluation left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +59,19 @@ class RunFolder:
         """Write the recipe, or check that the run that is there has the same.
 
         Raises:
-            UsageError: If the folder holds a run of another recipe.
+            UsageError: If the folder holds a run of another recipe, or cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be made: {error.strerror}") from error
         file = self.path / "recipe.json"
-        text = json.dumps(asdict(recipe), indent=1) + "\n"
-        if file.exists() and file.read_text(encoding="utf-8") != text:
+        if not file.exists():
+            file.write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
+        elif _read_recipe(file) != recipe:
             raise UsageError(
                 f"{self.path} holds a run of another recipe: give another folder, or remove it"
             )
-        file.write_text(text, encoding="utf-8")
 
     def save(self, state: dict[str, Tensor], progress: Progress, *, rank: int, world: int) -> None:
         """Replace the checkpoint; every process calls this with its share."""
@@ -82,6 +86,7 @@ class RunFolder:
             (unfinished / "step.json").write_text(json.dumps(asdict(progress)) + "\n")
             last, old = self.path / "checkpoint", self.path / "checkpoint.old"
             if last.exists():
+                shutil.rmtree(old, ignore_errors=True)  # of a run killed before it could
                 last.rename(old)
             unfinished.rename(last)
             shutil.rmtree(old, ignore_errors=True)
@@ -103,6 +108,13 @@ class RunFolder:
             except (SafetensorError, ValueError, TypeError) as error:
                 raise ModelError(f"{folder} is broken: {error}") from error
             return tensors, progress
+        return None
+
+
+def _read_recipe(file: Path) -> Recipe | None:
+    try:
+        return validate(Recipe, json.loads(file.read_bytes()), source=str(file))
+    except (ValueError, ModelError):
         return None
 
 

@@ -91,9 +91,10 @@ class Reporter:
         self._recipe, self._peak = recipe, peak
         self._first, self._last = progress, progress
         self._loss: float | None = None
+        self._drawing = 0.0
 
-    def stepped(self, progress: Progress, means: Means) -> None:
-        """A step is done."""
+    def stepped(self, progress: Progress, means: Means, drawing: float) -> None:
+        """A step is done, for whose strips training stood still for `drawing` seconds."""
         seconds = max(1e-9, progress.seconds - self._last.seconds)
         mfu = (progress.flops - self._last.flops) / seconds / self._peak
         past = means.text_loss if self._loss is None else self._loss
@@ -101,8 +102,10 @@ class Reporter:
         for name in Means.__slots__:
             self._writer.add_scalar(name, getattr(means, name), progress.strips)
         self._writer.add_scalar("mfu", mfu, progress.strips)
+        self._writer.add_scalar("data", drawing / seconds, progress.strips)
         self._writer.add_scalar("flops", progress.flops, progress.strips)
         self._last = progress
+        self._drawing += drawing
         figures = self._figures(progress, means)
         self._bar.update(self._task, completed=progress.step, figures=figures)
         if self._bar.disable and progress.step % LOG_EVERY == 0:
@@ -122,7 +125,7 @@ class Reporter:
         return (
             f"loss {self._loss:.3f} right {means.text_hits:.3f} "
             f"glyphs {means.patch_hits:.2f}/{means.token_hits:.2f} "
-            f"{strips:.1f} strips/s MFU {mfu:.0%} "
+            f"{strips:.1f} strips/s data {self._drawing / seconds:.0%} MFU {mfu:.0%} "
             f"{progress.flops:.2e} op, {left / 60:.0f} min left"
         )
 
@@ -139,7 +142,7 @@ class Reporter:
 class Silence:
     """What the other processes report: nothing."""
 
-    def stepped(self, progress: Progress, means: Means) -> None:
+    def stepped(self, progress: Progress, means: Means, drawing: float) -> None:
         """A step is done."""
 
     def evaluated(self, progress: Progress, score: Score) -> None:

@@ -7,13 +7,18 @@ six-fold in speed. The same recipe gives the same batches on any of them.
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from lightseek.config import STRICT, validate
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from lightseek.config import STRICT, TOKEN_PX, validate
 from lightseek.errors import ModelError, UsageError
 
 UNIT_PX = 256
 """Width of one unit of work."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Width = Annotated[int, Field(gt=0, multiple_of=TOKEN_PX)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +30,10 @@ class DataRecipe:
     """Folder that `lightseek synth fetch` filled."""
     text: str
     """Folder of `*.txt` and `*.txt.xz`."""
-    held_out_families: int
+    held_out_families: PositiveInt
     """Font families kept for evaluation."""
+    typeset_share: Share = 0.0
+    """Share of the strips that are cut from typeset pages; the others are drawn one by one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +46,8 @@ class OptimiserRecipe:
     muon_decay: float
     adamw_decay: float
     clip_norm: float
-    warmup_steps: int
-    constant_until: float
+    warmup_steps: NonNegativeInt
+    constant_until: Share
     """Share of the run after which the rates fall linearly to zero."""
 
 
@@ -58,10 +65,10 @@ class Stage:
     """What is read until a share of the run is over."""
 
     __pydantic_config__: ClassVar = STRICT
-    until: float
-    widths: tuple[int, ...]
+    until: Share
+    widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     """Strip widths in pixels; one is drawn for every step, so repeat what is wanted often."""
-    difficulty: float
+    difficulty: Share
     """0 clean to 1 fully degraded, at the end of the stage; it grows from the stage before."""
     glyphs_only: bool = False
     """Teach the encoder to see before the decoder learns to read."""
@@ -75,12 +82,12 @@ class Recipe:
     model: str
     """Preset."""
     seed: int
-    steps: int
-    units: int
+    steps: PositiveInt
+    units: PositiveInt
     """Units in one step, over all processes."""
     compile: bool
     """Compile the encoder: a minute a width once, then faster steps."""
-    evaluate_every: int
+    evaluate_every: PositiveInt
     """Steps between readings of held-out strips."""
     data: DataRecipe
     optimiser: OptimiserRecipe
@@ -88,9 +95,18 @@ class Recipe:
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
-        ends = [stage.until for stage in self.stages]
-        if not ends or ends != sorted(ends) or ends[-1] != 1.0:
+        ends = [0.0, *(stage.until for stage in self.stages)]
+        if ends != sorted(set(ends)) or ends[-1] != 1.0:
             raise ValueError("stages must follow each other and the last must end at 1.0")
+
+    @property
+    def widest(self) -> int:
+        """Width of the widest strips."""
+        return max(width for stage in self.stages for width in stage.widths)
+
+    def strips(self, width: int) -> int:
+        """Strips of a width in one step, over all processes."""
+        return self.units * UNIT_PX // width
 
     def stage(self, step: int) -> Stage:
         """The stage that a step belongs to."""
@@ -109,7 +125,7 @@ class Recipe:
     def rate(self, step: int) -> float:
         """Share of the full learning rates at a step."""
         warm = min(1.0, (step + 1) / max(1, self.optimiser.warmup_steps))
-        left = (1 - step / self.steps) / (1 - self.optimiser.constant_until)
+        left = (1 - step / self.steps) / max(1e-9, 1 - self.optimiser.constant_until)
         return warm * min(1.0, left)
 
 
@@ -126,9 +142,11 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"no recipe {path}: recipes lie under configs/") from error
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise UsageError(
+            f"no recipe {path}: {error.strerror}; recipes lie under configs/"
+        ) from error
+    except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     for override in overrides:
         _set(data, override)

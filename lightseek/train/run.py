@@ -5,11 +5,11 @@ inside each; on a GPU one process trains while worker processes draw.
 """
 
 import os
-import random
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,33 +18,31 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.multiprocessing.spawn import spawn
-from torch.utils.data import DataLoader
+from torch.multiprocessing.spawn import ProcessContext, ProcessRaisedException, spawn
 
 from lightseek.attention import Mlp
-from lightseek.config import preset
-from lightseek.data.corpus import Corpus
-from lightseek.data.fonts import load_faces, split_families
-from lightseek.data.strips import StripRenderer, StripSample
+from lightseek.config import ModelConfig, preset
 from lightseek.decoder import SelfAttention
 from lightseek.encoder import Attention, Residual
+from lightseek.errors import LightSeekError, UsageError
 from lightseek.eval.metrics import Score, score
 from lightseek.model import LightSeekOCR
 from lightseek.reader import read_strips
-from lightseek.tokenizer import LATIN, Tokenizer, character_tokenizer
-from lightseek.train.batch import Batch, StripBatches
+from lightseek.tokenizer import character_tokenizer
+from lightseek.train.batch import Batch, StripBatches, draw_ahead, held_out_strips
+from lightseek.train.card import write_record
 from lightseek.train.checkpoint import Progress, RunFolder
 from lightseek.train.loss import TrainedModel, weigh
 from lightseek.train.measure import peak_flops, step_flops
 from lightseek.train.optimiser import SharedOptimiser
-from lightseek.train.progress import Means, make_reporter
-from lightseek.train.recipe import UNIT_PX, Recipe
+from lightseek.train.progress import Means, Reporter, Silence, make_reporter
+from lightseek.train.recipe import Recipe
 from lightseek.weights import WEIGHTS, find_model, load_weights, save_model
 
 PATIENCE = timedelta(days=7)
 """A paused run waits this long in a collective."""
-HELD_OUT_STRIPS = 64
-HELD_OUT_SEED = 5
+ENDING_S = 5.0
+"""When one process fails, the others have this long to end by themselves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +58,13 @@ class Job:
     save_minutes: float
     stop_after: int | None
     """Steps after which to save and stop, the recipe going on."""
-    rendezvous: str
+    meeting: Path
+    """Folder in which the processes find each other."""
+
+    @property
+    def mistake(self) -> Path:
+        """What a process says that met a mistake of the user."""
+        return self.meeting / "mistake"
 
 
 def train(
@@ -85,13 +89,17 @@ def train(
         stop_after: Steps after which to save and stop.
 
     Raises:
-        UsageError: If the folder holds a run of another recipe.
+        LightSeekError: If the folder holds a run of another recipe, or the recipe names a model,
+            fonts or text that are not there or do not fit.
     """
+    world = processes or (min(2, os.cpu_count() or 1) if device == "cpu" else 1)
+    if recipe.strips(recipe.widest) < world:
+        raise UsageError(
+            f"{recipe.units} units are too few strips of {recipe.widest} px for {world} processes: "
+            "raise units or lower --processes"
+        )
     folder = RunFolder(out)
     folder.claim(recipe)
-    world = processes or (min(2, os.cpu_count() or 1) if device == "cpu" else 1)
-    if device == "cpu":
-        os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that are spawned below
     with tempfile.TemporaryDirectory() as meeting:
         job = Job(
             recipe=recipe,
@@ -101,21 +109,43 @@ def train(
             start=start,
             save_minutes=save_minutes,
             stop_after=stop_after,
-            rendezvous=f"file://{meeting}/processes",
+            meeting=Path(meeting),
         )
         if world == 1:
             work(0, job)
         else:
-            spawn(work, args=(job,), nprocs=world)
+            os.environ["OMP_NUM_THREADS"] = "1"  # read when a spawned process imports torch
+            # torch has no types for it
+            spawned = spawn(work, args=(job,), nprocs=world, join=False)  # type: ignore[no-untyped-call]
+            _wait_for(spawned, job)
+
+
+def _wait_for(spawned: ProcessContext, job: Job) -> None:
+    """Wait until all processes are done; an interrupt is theirs to obey."""
+
+    def pass_on(signal_number: int, frame: FrameType | None) -> None:
+        for process in spawned.processes:
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGINT)
+
+    try:
+        with interrupts_to(pass_on):
+            while not spawned.join(grace_period=ENDING_S):
+                pass
+    except ProcessRaisedException:
+        if job.mistake.exists():
+            raise LightSeekError(job.mistake.read_text(encoding="utf-8")) from None
+        raise
 
 
 def work(rank: int, job: Job) -> None:
     """One process of a run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     if job.world > 1:
-        torch.set_num_threads(1)
         dist.init_process_group(
             "gloo",
-            init_method=job.rendezvous,
+            init_method=f"file://{job.meeting}/processes",
             rank=rank,
             world_size=job.world,
             timeout=PATIENCE,
@@ -123,9 +153,24 @@ def work(rank: int, job: Job) -> None:
     torch.set_flush_denormal(True)
     try:
         Trainer(rank, job).run()
+    except LightSeekError as mistake:
+        job.mistake.write_text(str(mistake), encoding="utf-8")
+        raise
     finally:
+        torch.set_num_threads(threads)
         if job.world > 1:
             dist.destroy_process_group()
+
+
+@contextmanager
+def interrupts_to(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Call a function when the process is asked to end, instead of ending it."""
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Trainer:
@@ -135,8 +180,10 @@ class Trainer:
         self.rank, self.job, self.recipe = rank, job, job.recipe
         self.device = torch.device(job.device)
         self.tokenizer = character_tokenizer()
-        self.batches, self.held_out = make_data(job, rank, self.tokenizer)
-        model = make_model(job)
+        config = preset(job.recipe.model)
+        self.batches = StripBatches(job.recipe, config, self.tokenizer, rank=rank, world=job.world)
+        self.held_out = [] if rank else held_out_strips(job.recipe, config, self.tokenizer)
+        model = make_model(job, config)
         self.trained = TrainedModel(model, compile_encoder=job.recipe.compile)
         self.trained.to(device=self.device, dtype=torch.bfloat16).train()
         self.optimiser = SharedOptimiser(
@@ -152,45 +199,42 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end of the recipe, or until asked to stop."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._interrupt)
+        peak = self.job.world * peak_flops(self.device, torch.bfloat16)
+        with interrupts_to(self._interrupt):
+            with make_reporter(
+                self.rank, self.job.folder, self.recipe, self.progress, peak
+            ) as report:
+                self._train(report)
+            self._save()
+
+    def _train(self, report: Reporter | Silence) -> None:
         first, last = self.progress.step, self.recipe.steps
         if self.job.stop_after is not None:
             last = min(last, first + self.job.stop_after)
-        peak = self.job.world * peak_flops(self.device, torch.bfloat16)
+        batches = self._draw(range(first, last))
         saved_at = time.monotonic()
-        with make_reporter(self.rank, self.job.folder, self.recipe, self.progress, peak) as report:
-            for step, batch in zip(range(first, last), self._draw(first, last), strict=True):
-                self._wait_while_paused()
-                due = time.monotonic() - saved_at > self.job.save_minutes * 60
-                started = time.monotonic()
-                means, stop, save = self._step(step, batch.to(self.device), due=due)
-                self._advance(batch, time.monotonic() - started, step)
-                report.stepped(self.progress, means)
-                if stop:
-                    break
-                if save:
-                    self._save()
-                    saved_at = time.monotonic()
-                if self.progress.step % self.recipe.evaluate_every == 0 and self.rank == 0:
-                    report.evaluated(self.progress, self._evaluate())
-        self._save()
+        for step in range(first, last):
+            self._wait_while_paused()
+            started = time.monotonic()
+            batch = next(batches)
+            drawing = time.monotonic() - started
+            due = started - saved_at > self.job.save_minutes * 60
+            means, stop, save = self._step(step, batch.to(self.device), due=due)
+            self._advance(batch, time.monotonic() - started, step)
+            report.stepped(self.progress, means, drawing)
+            if stop:
+                return
+            if save:
+                self._save()
+                saved_at = time.monotonic()
+            if self.progress.step % self.recipe.evaluate_every == 0 and self.rank == 0:
+                report.evaluated(self.progress, self._evaluate())
 
-    def _draw(self, first: int, last: int) -> Iterator[Batch]:
+    def _draw(self, steps: range) -> Iterator[Batch]:
         """Batches of these steps: drawn here on a CPU, by workers beside a GPU."""
-        steps = range(first, last)
         if self.device.type == "cpu":
             return (self.batches[step] for step in steps)
-        return iter(
-            DataLoader(
-                self.batches,
-                batch_size=None,
-                sampler=steps,
-                num_workers=max(1, (os.cpu_count() or 2) - 1),
-                prefetch_factor=4,
-                multiprocessing_context="forkserver",
-            )
-        )
+        return draw_ahead(self.batches, steps, workers=max(1, (os.cpu_count() or 2) - 1))
 
     def _step(self, step: int, batch: Batch, *, due: bool) -> tuple[Means, bool, bool]:
         """Forward, backward, update; says whether any process wants to stop or save."""
@@ -204,7 +248,8 @@ class Trainer:
         if self.job.world > 1:
             dist.all_reduce(sums)
         totals, hits, counts = sums[:-2].view(len(losses), 3).T
-        weigh(losses, counts.to(self.device), self.recipe.loss).backward()
+        loss = weigh(losses, counts.to(self.device), self.recipe.loss)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         norm = self.optimiser.step(self.recipe.rate(step))
         means = Means.of(totals, hits, counts, norm=norm, rate=self.recipe.rate(step))
         return means, bool(sums[-2] > 0), bool(sums[-1] > 0)
@@ -217,7 +262,7 @@ class Trainer:
             self.flops[key] = total / len(batch.ids)
 
     def _advance(self, batch: Batch, seconds: float, step: int) -> None:
-        strips = self.recipe.units * UNIT_PX // batch.width
+        strips = self.recipe.strips(batch.width)
         each = self.flops[batch.width, self.recipe.stage(step).glyphs_only]
         self.progress = Progress(
             step=step + 1,
@@ -239,6 +284,13 @@ class Trainer:
         self.job.folder.save(state, self.progress, rank=self.rank, world=self.job.world)
         if self.rank == 0:
             save_model(self.job.folder.model, self.trained.model, self.tokenizer)
+            write_record(
+                self.job.folder.model,
+                self.recipe,
+                self.progress,
+                processes=self.job.world,
+                start=self.job.start,
+            )
 
     def _wait_while_paused(self) -> None:
         while self.job.folder.pause_file.exists() and not self.interrupted:
@@ -248,44 +300,14 @@ class Trainer:
         self.interrupted = True
 
 
-def make_data(job: Job, rank: int, tokenizer: Tokenizer) -> tuple[StripBatches, list[StripSample]]:
-    """Batches of a run, and strips of text and font families that no batch ever shows."""
-    recipe = job.recipe
-    texts = Path(recipe.data.text)
-    faces = load_faces(Path(recipe.data.fonts), LATIN)
-    seen, unseen = split_families(faces, held_out=recipe.data.held_out_families, seed=HELD_OUT_SEED)
-    config = preset(recipe.model)
-    batches = StripBatches(
-        recipe,
-        config,
-        Corpus.load(texts, LATIN),
-        StripRenderer(seen, tokenizer.ids),
-        tokenizer,
-        rank=rank,
-        world=job.world,
-    )
-    if rank > 0:
-        return batches, []
-    held_out = StripBatches(
-        recipe,
-        config,
-        Corpus.load(texts, LATIN, held_out=True),
-        StripRenderer(unseen, tokenizer.ids),
-        tokenizer,
-    )
-    rng = random.Random(HELD_OUT_SEED)
-    width = max(recipe.stages[-1].widths)
-    return batches, [held_out.draw(rng, width, 1.0) for _ in range(HELD_OUT_STRIPS)]
-
-
-def make_model(job: Job) -> LightSeekOCR:
+def make_model(job: Job, config: ModelConfig) -> LightSeekOCR:
     """A model with fresh weights, or with those that the run starts from.
 
     Raises:
         ModelError: If the weights are of a model with other sizes.
     """
     torch.manual_seed(job.recipe.seed)
-    model = LightSeekOCR(preset(job.recipe.model))
+    model = LightSeekOCR(config)
     if job.start is None:
         silence_residuals(model)
         return model

@@ -1,0 +1,58 @@
+"""How weights were made: a record beside them, one entry a run, oldest first."""
+
+import json
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lightseek.eval.report import Machine
+from lightseek.train.checkpoint import Progress
+from lightseek.train.recipe import Recipe
+
+RECORD = "training.json"
+
+
+def write_record(
+    folder: Path, recipe: Recipe, progress: Progress, *, processes: int, start: Path | None
+) -> None:
+    """Write the record of a model folder.
+
+    Args:
+        folder: Where the weights are.
+        recipe: Of this run.
+        progress: Of this run.
+        processes: That trained.
+        start: Model folder that the run began with; its record comes first.
+    """
+    runs = read_record(start) if start is not None else []
+    run = {
+        "commit": _commit(),
+        "cpu": Machine.here().cpu,
+        "processes": processes,
+        **asdict(progress),
+        "recipe": asdict(recipe),
+    }
+    text = json.dumps([*runs, run], indent=1, ensure_ascii=False)
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def read_record(folder: Path) -> list[dict[str, Any]]:
+    """The runs behind the weights of a folder; none if nothing is known."""
+    file = folder / RECORD
+    if not file.exists():
+        return []
+    runs: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return runs
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs; none outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

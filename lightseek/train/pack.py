@@ -1,0 +1,143 @@
+"""A folder with which training runs on another machine: fonts, text, recipe and the package.
+
+    PACK/run.sh           starts the run, or goes on with it
+    PACK/lightseek/       the package, without weights
+    PACK/<recipe>.toml    as it is; the fonts and the text lie where it says
+
+Knows nothing of how training works.
+"""
+
+import lzma
+import shutil
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from lightseek.data.corpus import needed_text
+from lightseek.data.fonts import Face, load_faces
+from lightseek.data.strips import by_family
+from lightseek.errors import UsageError
+from lightseek.tokenizer import LATIN
+from lightseek.train.recipe import load_recipe
+
+_MB = 1e6
+_PACKAGE = Path(__file__).parents[1]
+_TEXT_SHARE = 0.35
+"""Of the room, at most; the fonts get the rest."""
+_RUN = """#!/usr/bin/env bash
+# Trains here, without a network; start it again to go on. It takes the options of lightseek train.
+# Python 3.11 or newer is needed, with what pip install 'lightseek-ocr[train]' brings.
+set -euo pipefail
+cd "$(dirname "$0")"
+export PYTHONPATH="$PWD"
+exec python -c "from lightseek.cli import main; main(prog_name='lightseek')" \\
+    train {recipe} -o run "$@"
+"""
+
+
+def make_pack(
+    recipe: Path,
+    out: Path,
+    *,
+    max_mb: float = 60,
+    on_progress: Callable[[str], None] = lambda message: None,
+) -> None:
+    """Gather what a training run needs.
+
+    Where not all fits, text is thinned out evenly, and families lose faces, but none is left out:
+    the same families are kept for evaluation.
+
+    Args:
+        recipe: Names its folders from where training starts, without leaving it.
+        out: Folder to make.
+        max_mb: Its size in millions of bytes, at most.
+        on_progress: Told in a line what happens.
+
+    Raises:
+        UsageError: If a folder lies elsewhere or is empty, if `out` is there already, or if all
+            that cannot be left out is too large.
+    """
+    data = load_recipe(recipe).data
+    fonts, text = _inside(data.fonts), _inside(data.text)
+    if out.exists():
+        raise UsageError(f"{out} is there already: name a folder that is not")
+    families = by_family(load_faces(fonts, LATIN))
+    files = {path: Path("lightseek", path.relative_to(_PACKAGE)) for path in _sources()}
+    files |= {path: path for folder in (fonts, text) for path in folder.glob("licences/*")}
+    files[recipe] = Path(recipe.name)
+    run = _RUN.format(recipe=recipe.name)
+    room = max_mb * _MB - sum(map(_size, files)) - len(run)
+
+    on_progress("packing text")
+    packed = _packed(text, _TEXT_SHARE * room)
+    faces = _chosen(families, room - sum(map(len, packed.values())))
+    files |= {face.path: fonts / face.path.name for face in faces}
+    for source, target in files.items():
+        (out / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, out / target)
+    (out / text).mkdir(parents=True, exist_ok=True)
+    for name, content in packed.items():
+        (out / text / name).write_bytes(content)
+    (out / "run.sh").write_text(run, encoding="utf-8")
+    (out / "run.sh").chmod(0o755)
+    size = sum(_size(path) for path in out.rglob("*") if path.is_file())
+    on_progress(f"{len(faces)} faces of {len(families)} families, {size / _MB:.1f} MB in all")
+
+
+def _inside(folder: str) -> Path:
+    """A folder that a recipe names, if it means the same in a pack."""
+    path = Path(folder)
+    if path.is_absolute() or ".." in path.parts:
+        raise UsageError(
+            f"the recipe names {folder}: let it name a folder below the one where training starts"
+        )
+    return path
+
+
+def _packed(folder: Path, room: float) -> dict[str, bytes]:
+    """Files of text that fit into so many bytes."""
+    share, packed, size = 1.0, dict[str, bytes](), 0
+    while share > 0.001:
+        packed = {
+            f"{name.removesuffix('.xz')}.xz": lzma.compress(text.encode())
+            for name, text in needed_text(folder, share)
+        }
+        size = sum(map(len, packed.values()))
+        if size <= room:
+            break
+        share *= 0.95 * max(0.0, room / size)
+    if not packed or size > room:
+        raise UsageError(
+            f"{folder} has no text that fits into {max(0.0, room) / _MB:.1f} MB: "
+            "put .txt files there, or allow a larger pack"
+        )
+    return packed
+
+
+def _chosen(families: Sequence[Sequence[Face]], room: float) -> list[Face]:
+    """An upright face of every family, then more faces, small files first, while there is room."""
+    first = [
+        min(family, key=lambda face: (face.bold or face.italic, _size(face.path)))
+        for family in families
+    ]
+    needed = sum(_size(face.path) for face in first)
+    if needed > room:
+        raise UsageError(
+            f"a face of each of the {len(families)} font families takes {needed / _MB:.1f} MB, but "
+            f"beside the package and the text there is room for {max(0.0, room) / _MB:.1f} MB: "
+            "allow a larger pack"
+        )
+    rest = {face for family in families for face in family} - set(first)
+    by_size = sorted(rest, key=lambda face: (_size(face.path), face.path))
+    ends = accumulate((_size(face.path) for face in by_size), initial=needed)
+    return first + [face for face, end in zip(by_size, list(ends)[1:], strict=True) if end <= room]
+
+
+def _sources() -> list[Path]:
+    """Files of the package, but for weights and what Python keeps beside them."""
+    found = (path for path in _PACKAGE.rglob("*") if "__pycache__" not in path.parts)
+    return [path for path in found if path.is_file() and path.suffix != ".safetensors"]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

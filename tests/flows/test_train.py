@@ -1,0 +1,414 @@
+"""Runs of a tiny model: what they leave on disk, how they stop and how they go on.
+
+`preset` is replaced by a function that takes the path of a `config.json` for a name, here and
+in the processes that a run starts.
+"""
+
+import copy
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from lightseek.config import ModelConfig, load_config
+from lightseek.data.fonts import SHIPPED, load_faces
+from lightseek.data.strips import StripRenderer
+from lightseek.errors import LightSeekError, ModelError, UsageError
+from lightseek.model import LightSeekOCR
+from lightseek.reader import read_strips
+from lightseek.tokenizer import LATIN, Tokenizer
+from lightseek.train import batch as batch_module
+from lightseek.train import progress
+from lightseek.train import run as training
+from lightseek.train.batch import collate
+from lightseek.train.checkpoint import RunFolder
+from lightseek.train.loss import TrainedModel, weigh
+from lightseek.train.optimiser import SharedOptimiser
+from lightseek.train.recipe import LossRecipe, OptimiserRecipe, Recipe, Stage
+from lightseek.train.run import Job, Trainer, silence_residuals, train, work
+from lightseek.weights import load_model, save_model
+
+STEPS = 8
+"""Of the uninterrupted run that the others are compared with."""
+PATIENCE_S = 120
+
+
+def make_tiny(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(training, "preset", lambda name: load_config(Path(name)))
+    patch.setattr(training, "peak_flops", lambda device, dtype: 1e12)
+    patch.setattr(batch_module, "HELD_OUT_STRIPS", 2)
+    patch.setattr(batch_module, "load_faces", cache(load_faces))
+
+
+def tiny_work(rank: int, job: Job) -> None:
+    """What the processes of a run do in place of `work`."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_tiny(patch)
+        work(rank, job)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tiny() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        make_tiny(patch)
+        patch.setattr(training, "work", tiny_work)
+        yield
+
+
+@pytest.fixture(scope="module")
+def recipe(
+    tiny_recipe: Recipe, tiny_config: ModelConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Recipe:
+    """Two steps of glyphs and many of reading."""
+    file = tmp_path_factory.mktemp("preset") / "config.json"
+    file.write_text(tiny_config.to_json(), encoding="utf-8")
+    stages = (
+        Stage(until=0.005, widths=(256,), difficulty=0.2, glyphs_only=True),
+        Stage(until=1.0, widths=(256, 512), difficulty=1.0),
+    )
+    return replace(tiny_recipe, model=str(file), steps=400, units=4, stages=stages)
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of eight steps that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    go(recipe, folder, steps=STEPS)
+    return folder
+
+
+def go(recipe: Recipe, folder: Path, *, steps: int | None = None, save_minutes: float = 5) -> None:
+    """One process, from where it is."""
+    train(recipe, folder, device="cpu", processes=1, stop_after=steps, save_minutes=save_minutes)
+
+
+def saved(folder: Path) -> dict[str, Tensor]:
+    found = RunFolder(folder).load()
+    assert found is not None
+    weights = load_file(folder / "model" / "model.safetensors")
+    return found[0] | {f"model.{name}": value for name, value in weights.items()}
+
+
+def step_of(folder: Path) -> int:
+    found = RunFolder(folder).load()
+    return 0 if found is None else found[1].step
+
+
+def curves(folder: Path) -> dict[str, list[float]]:
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    assert step_of(folder) == step_of(other)
+    one, two = saved(folder), saved(other)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@contextmanager
+def before_step(step: int, act: Callable[[], None]) -> Iterator[None]:
+    """Do something as a step begins to be computed."""
+    real = Trainer._step
+
+    def acting(trainer: Trainer, at: int, *args: object, **kwargs: object) -> object:
+        if at == step:
+            act()
+        return real(trainer, at, *args, **kwargs)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", acting)
+        yield
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def test_a_run_that_is_stopped_and_goes_on_equals_an_uninterrupted_one(
+    recipe: Recipe, whole: Path, tmp_path: Path
+) -> None:
+    go(recipe, tmp_path, steps=3)
+    assert step_of(tmp_path) == 3
+    with before_step(4, lambda: signal.raise_signal(signal.SIGINT)):
+        go(recipe, tmp_path)
+    assert step_of(tmp_path) == 5, "the step that was begun is finished"
+    go(recipe, tmp_path, steps=STEPS - 5)
+    assert_same(tmp_path, whole)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    recipe: Recipe, whole: Path, tmp_path: Path
+) -> None:
+    def kill() -> None:
+        raise Killed
+
+    with before_step(6, kill), pytest.raises(Killed):
+        go(recipe, tmp_path, save_minutes=0)
+    assert step_of(tmp_path) == 6
+    go(recipe, tmp_path, steps=STEPS - 6)
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_are_the_run_s_while_it_runs(
+    recipe: Recipe, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    with before_step(0, lambda: signal.raise_signal(number)):
+        go(recipe, tmp_path)
+    assert step_of(tmp_path) == 1
+    assert signal.getsignal(number) is before
+
+
+def test_a_pause_file_holds_the_run_until_it_is_gone(
+    recipe: Recipe, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = RunFolder(tmp_path).pause_file
+    slept: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(step_of(tmp_path))
+        if len(slept) == 5:
+            pause.unlink()
+
+    monkeypatch.setattr(training.time, "sleep", sleep)
+    with before_step(3, pause.touch):
+        go(recipe, tmp_path, steps=STEPS, save_minutes=0)
+    assert slept == [4] * 5
+    assert_same(tmp_path, whole)
+
+
+def test_an_interrupt_ends_a_pause(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunFolder(tmp_path).pause_file.touch()
+    monkeypatch.setattr(training.time, "sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
+    go(recipe, tmp_path)
+    assert step_of(tmp_path) == 1
+
+
+def test_two_processes_train_as_one_pause_together_and_stop_together(
+    recipe: Recipe, whole: Path, tmp_path: Path
+) -> None:
+    pause = RunFolder(tmp_path).pause_file
+
+    def wait_for(step: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while step_of(tmp_path) < step:
+            assert time.monotonic() < deadline, "the run stands still"
+            time.sleep(0.05)
+
+    def hold_and_stop() -> None:
+        try:
+            wait_for(2)
+            pause.touch()
+            held = step_of(tmp_path)
+            time.sleep(1.5)
+            assert step_of(tmp_path) <= held + 2, "steps that were begun are finished"
+            pause.unlink()
+            wait_for(max(STEPS, held + 3))
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        script = pool.submit(hold_and_stop)
+        train(recipe, tmp_path, device="cpu", processes=2, save_minutes=0)
+    script.result()
+    stopped = step_of(tmp_path)
+    assert STEPS <= stopped < recipe.steps
+    assert len(list((tmp_path / "checkpoint").glob("state-*"))) == 2
+
+    two, one = curves(tmp_path), curves(whole)
+    for step in range(STEPS):
+        for name in ("text_loss", "place_loss", "norm"):
+            # gradients of two halves are rounded apart, and what follows from them
+            assert two[name][step] == pytest.approx(one[name][step], rel=0.03), (name, step)
+
+    go(recipe, tmp_path, steps=1)
+    assert step_of(tmp_path) == stopped + 1, "one process goes on with the state of two"
+    assert len(list((tmp_path / "checkpoint").glob("state-*"))) == 1
+
+
+@pytest.mark.slow
+def test_mistakes_of_the_user_come_out_of_processes_in_a_line(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    wrong = replace(recipe, data=replace(recipe.data, fonts=str(tmp_path)))
+    with pytest.raises(LightSeekError, match="has no font that draws letters") as raised:
+        train(wrong, tmp_path / "run", device="cpu", processes=2)
+    assert "\n" not in str(raised.value)
+    assert RunFolder(tmp_path / "run").load() is None
+
+
+def test_more_processes_than_strips_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="too few strips of 512 px for 5 processes"):
+        train(recipe, tmp_path, device="cpu", processes=5)
+
+
+def test_another_recipe_is_refused(recipe: Recipe, whole: Path) -> None:
+    with pytest.raises(UsageError, match="another recipe"):
+        go(replace(recipe, seed=99), whole)
+
+
+def test_a_finished_run_stays_as_it_is(recipe: Recipe, tmp_path: Path) -> None:
+    stages = (Stage(until=1.0, widths=(256,), difficulty=0.0),)
+    short = replace(recipe, steps=2, stages=stages)
+    go(short, tmp_path)
+    before = saved(tmp_path)
+    go(short, tmp_path)
+    assert step_of(tmp_path) == 2
+    assert all(torch.equal(value, before[name]) for name, value in saved(tmp_path).items())
+
+
+def test_curves_tell_every_step(whole: Path, recipe: Recipe) -> None:
+    found = curves(whole)
+    assert {"text_loss", "place_loss", "patch_hits", "token_hits", "norm", "mfu"} <= set(found)
+    assert {len(values) for values in found.values()} == {STEPS}
+    assert found["text_loss"][:2] == [0.0] * 2, "glyphs alone"
+    assert all(3 < loss < 7 for loss in found["text_loss"][2:])
+    assert found["rate"] == pytest.approx([recipe.rate(step) for step in range(STEPS)])
+    assert all(0 < share < 1 for share in found["data"])
+    assert found["flops"] == sorted(found["flops"])
+
+
+def test_progress_counts_the_strips_of_the_recipe(whole: Path, recipe: Recipe) -> None:
+    loaded = RunFolder(whole).load()
+    assert loaded is not None
+    events = EventAccumulator(str(whole / "tensorboard"))
+    events.Reload()
+    read = [event.step for event in events.Scalars("norm")]
+    steps = {b - a for a, b in zip([0, *read], read, strict=False)}
+    assert steps == {recipe.strips(256), recipe.strips(512)}
+    assert loaded[1].strips == read[-1]
+
+
+def test_lines_of_the_log_tell_loss_speed_and_end(
+    recipe: Recipe,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "LOG_EVERY", 2)
+    stages = (Stage(until=1.0, widths=(256,), difficulty=0.0),)
+    go(replace(recipe, steps=3, units=1, evaluate_every=3, stages=stages), tmp_path)
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    line, evaluation = captured.err.splitlines()
+    assert line.startswith("2/3 loss ")
+    for part in ("right", "strips/s", "data", "MFU", "min left"):
+        assert part in line
+    assert evaluation.startswith("step 3: held-out CER ")
+    assert len(curves(tmp_path)["held_out_cer"]) == 1
+
+
+def test_the_model_folder_reads(whole: Path) -> None:
+    model, tokenizer = load_model(whole / "model", device=torch.device("cpu"), dtype=torch.float32)
+    masters = saved(whole)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, masters[f"model.{name}/master"].bfloat16().float()), name
+    strip = torch.full((64, 256), 255, dtype=torch.uint8).numpy()
+    assert len(read_strips(model, tokenizer, [strip])) == 1
+
+
+def test_from_starts_with_the_weights_and_nothing_else(
+    recipe: Recipe, whole: Path, tmp_path: Path
+) -> None:
+    quiet = replace(
+        recipe,
+        optimiser=replace(recipe.optimiser, muon_rate=0.0, adamw_rate=0.0),
+        steps=1,
+        stages=(Stage(until=1.0, widths=(256,), difficulty=0.0),),
+    )
+    train(quiet, tmp_path, device="cpu", processes=1, start=whole / "model")
+    begun = saved(tmp_path)
+    weights = load_file(whole / "model" / "model.safetensors")
+    assert all(torch.equal(begun[f"model.{name}"], value) for name, value in weights.items())
+    assert float(begun["model.embedding.weight/step"]) == 1
+    assert step_of(tmp_path) == 1
+
+
+def test_from_another_model_is_refused(
+    recipe: Recipe,
+    tiny_config: ModelConfig,
+    tiny_tokenizer: Tokenizer,
+    tmp_path: Path,
+) -> None:
+    narrow = replace(tiny_config, compressor=replace(tiny_config.compressor, hidden_dim=12))
+    save_model(tmp_path / "other", LightSeekOCR(narrow), tiny_tokenizer)
+    with pytest.raises(ModelError, match="misshapen"):
+        train(recipe, tmp_path / "run", device="cpu", processes=1, start=tmp_path / "other")
+
+
+def test_a_fresh_model_begins_as_its_skip_path(tiny_model: LightSeekOCR) -> None:
+    model = copy.deepcopy(tiny_model)
+    silence_residuals(model)
+    x = torch.randn(1, 4, 8, 16)
+    for block in model.encoder.sam.blocks:
+        assert torch.equal(block(x), x)
+    before = torch.randn(1, 5, 32)
+    for layer in model.decoder.layers:
+        rotary = model.decoder.rotary(torch.arange(5)[None], before)
+        assert torch.equal(layer(before, rotary, None, None), before)
+
+
+def test_a_small_model_learns_eight_strips_by_heart(
+    tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    config = widened(tiny_config, 64)
+    assert config.decoder.place is not None
+    renderer = StripRenderer(load_faces(SHIPPED, LATIN), tiny_tokenizer.ids)
+    rng = random.Random(1)
+    words = ("quick", "brown", "foxes", "jump", "over", "nine", "lazy", "dogs", "vex", "my", "pig")
+    texts = [" ".join(rng.sample(words, 6)) for _ in range(8)]
+    samples = [renderer.render(rng, text, width=256, difficulty=0.0) for text in texts]
+    torch.manual_seed(0)
+    model = LightSeekOCR(config)
+    silence_residuals(model)
+    trained = TrainedModel(model).to(torch.bfloat16)
+    rates = OptimiserRecipe(
+        muon_rate=0.02,
+        adamw_rate=0.004,
+        muon_decay=0.0,
+        adamw_decay=0.0,
+        clip_norm=1.0,
+        warmup_steps=0,
+        constant_until=0.5,
+    )
+    optimiser = SharedOptimiser(trained, rates, rank=0, world=1)
+    losses = []
+    for step in range(60):
+        rngs = [random.Random(f"{step} {i}") for i in range(8)]
+        batch = collate(samples, rngs, tiny_tokenizer, config.decoder.place, first_col=0)
+        parts = trained(batch, glyphs_only=False)
+        counts = torch.stack([part.asked for part in parts])
+        weigh(parts, counts, LossRecipe(glyphs=1.0, places=0.2)).backward()
+        losses.append((parts.text.total / parts.text.asked).item())
+        optimiser.step(min(1.0, 2 - step / 30))
+    assert losses[-1] < losses[0] / 30
+    read = read_strips(model.eval(), tiny_tokenizer, [sample.image for sample in samples])
+    assert [strip.text for strip in read] == [sample.text for sample in samples]
+
+
+def widened(config: ModelConfig, dim: int) -> ModelConfig:
+    wide = {"dim": dim, "mlp_dim": 2 * dim, "heads": 4}
+    return replace(
+        config,
+        sam=replace(config.sam, **wide),
+        compressor=replace(config.compressor, hidden_dim=dim, dim=dim),
+        clip=replace(config.clip, **wide),
+        decoder=replace(config.decoder, **wide),
+    )

@@ -1,0 +1,297 @@
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lightseek.config import ModelConfig, PlaceConfig, preset
+from lightseek.data.fonts import SHIPPED, Face, load_faces
+from lightseek.data.strips import StripRenderer, StripSample
+from lightseek.errors import UsageError
+from lightseek.tokenizer import Tokenizer
+from lightseek.train import batch as batch_module
+from lightseek.train.batch import (
+    IGNORED,
+    Batch,
+    StripBatches,
+    choose_cells,
+    collate,
+    draw_ahead,
+    held_out_strips,
+)
+from lightseek.train.recipe import Recipe, Stage
+
+PLACE = PlaceConfig(x_bins=128, y_bins=16, bin_px=8)
+TENSORS = [field.name for field in fields(Batch) if field.name != "first_col"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _faces_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_module, "load_faces", cache(load_faces))
+        yield
+
+
+@pytest.fixture(scope="module")
+def batches(
+    tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> StripBatches:
+    return StripBatches(tiny_recipe, tiny_config, tiny_tokenizer)
+
+
+def assert_equal(one: Batch, other: Batch) -> None:
+    assert one.first_col == other.first_col
+    for name in TENSORS:
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+def sample(text: str, *, width: int = 256) -> StripSample:
+    """A strip whose character i stands at x = 10 + 8 i."""
+    count = len(text)
+    places = np.stack([10 + 8 * np.arange(count + 1), np.full(count + 1, 30)], axis=1)
+    return StripSample(
+        image=np.full((64, width), 255, np.uint8),
+        text=text,
+        glyphs=np.zeros((8, width // 4), np.int16),
+        boxes=np.zeros((count, 4), np.float32),
+        places=places.astype(np.float32),
+    )
+
+
+def collated(
+    *texts: str, tokenizer: Tokenizer, first_col: int = 0, seed: int = 0, width: int = 256
+) -> Batch:
+    rngs = [random.Random(f"{seed} {i}") for i in range(len(texts))]
+    samples = [sample(text, width=width) for text in texts]
+    return collate(samples, rngs, tokenizer, PLACE, first_col)
+
+
+def test_a_batch_is_a_function_of_recipe_and_step_alone(
+    batches: StripBatches, tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    drawn = {step: batches[step] for step in (2, 7, 11)}
+    other = StripBatches(tiny_recipe, tiny_config, tiny_tokenizer)
+    random.seed(1)
+    torch.manual_seed(1)
+    for step in (11, 2, 7):
+        assert_equal(other[step], drawn[step])
+
+
+def test_steps_and_seeds_differ(
+    batches: StripBatches, tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    seeded = StripBatches(replace(tiny_recipe, seed=4), tiny_config, tiny_tokenizer)
+    drawn = [batches[0], batches[1], seeded[0]]
+    texts = [tuple(map(tuple, batch.ids.tolist())) for batch in drawn]
+    assert len(set(texts)) == 3
+    rows = [row for text in texts for row in text]
+    assert len(set(rows)) == len(rows)
+
+
+def test_shares_of_all_processes_are_the_strips_of_one(
+    batches: StripBatches, tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    world = 3
+    ranks = [
+        StripBatches(tiny_recipe, tiny_config, tiny_tokenizer, rank=rank, world=world)
+        for rank in range(world)
+    ]
+    for step in (0, 8):
+        whole = batches[step]
+        shares = [batches_of_rank[step] for batches_of_rank in ranks]
+        assert {share.first_col for share in shares} == {whole.first_col}
+        assert sum(len(share.ids) for share in shares) == len(whole.ids)
+        for rank, share in enumerate(shares):
+            mine = slice(rank, None, world)
+            assert torch.equal(share.views, whole.views[mine])
+            assert torch.equal(share.glyphs, whole.glyphs[mine])
+            length = share.ids.shape[1]
+            for name in ("ids", "targets", "at_x", "at_y", "to_x", "to_y"):
+                assert torch.equal(getattr(share, name), getattr(whole, name)[mine, :length]), name
+            assert (whole.targets[mine, length:] == IGNORED).all()
+
+
+def test_shapes_follow_the_width(batches: StripBatches, tiny_recipe: Recipe) -> None:
+    widths = set()
+    for step in range(tiny_recipe.steps):
+        batch = batches[step]
+        widths.add(batch.width)
+        count = tiny_recipe.strips(batch.width)
+        assert batch.width in tiny_recipe.stage(step).widths
+        assert batch.views.shape == (count, 1, 64, batch.width)
+        assert batch.glyphs.shape == (count, 8, batch.width // 4)
+        assert batch.ids.shape[1] % 16 == 0
+        assert 0 <= batch.first_col <= 16 - batch.width // 64
+        assert batch.views.min() >= -1
+        assert batch.views.max() <= 1
+    assert widths == {256, 512}
+    assert len(batches) == tiny_recipe.steps
+
+
+def test_columns_of_the_position_tables_are_all_used(
+    tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    stages = (Stage(until=1.0, widths=(256,), difficulty=0.0),)
+    recipe = replace(tiny_recipe, units=1, steps=90, stages=stages)
+    drawn = StripBatches(recipe, tiny_config, tiny_tokenizer)
+    assert {drawn[step].first_col for step in range(90)} == set(range(13))
+
+
+def test_text_begins_with_bos_and_should_end_with_eos(tiny_tokenizer: Tokenizer) -> None:
+    batch = collated("Fox", "", "hounds!", tokenizer=tiny_tokenizer)
+    ids = tiny_tokenizer.ids
+    fox = [ids[c] for c in "Fox"]
+    bos, eos, pad = tiny_tokenizer.bos_id, tiny_tokenizer.eos_id, tiny_tokenizer.pad_id
+    assert batch.ids.shape == (3, 16)
+    assert batch.ids[0].tolist() == [bos, *fox] + [pad] * 12
+    assert batch.targets[0].tolist() == [*fox, eos] + [IGNORED] * 12
+    assert batch.ids[1].tolist() == [bos] + [pad] * 15
+    assert batch.targets[1].tolist() == [eos] + [IGNORED] * 15
+
+
+def test_length_has_room_for_the_end(tiny_tokenizer: Tokenizer) -> None:
+    lengths = [
+        collated("x" * count, tokenizer=tiny_tokenizer).ids.shape[1] for count in (15, 16, 31)
+    ]
+    assert lengths == [16, 32, 32]
+
+
+@pytest.mark.parametrize("first_col", [0, 1, 12])
+def test_bins_move_with_the_first_column(tiny_tokenizer: Tokenizer, first_col: int) -> None:
+    batch = collated("Fox", tokenizer=tiny_tokenizer, first_col=first_col)
+    start = 1 + first_col * 8
+    assert batch.to_x[0, :4].tolist() == [start, start + 1, start + 2, start + 3]
+    assert batch.to_y[0, :4].tolist() == [3] * 4
+
+
+def test_bins_stay_within_their_tables(tiny_tokenizer: Tokenizer) -> None:
+    batch = collated("x" * 150, tokenizer=tiny_tokenizer, first_col=12)
+    assert batch.to_x.max() == 127
+    assert batch.at_x[0, 1:151].max() == 127
+
+
+def test_nothing_stands_anywhere_before_the_first_character(tiny_tokenizer: Tokenizer) -> None:
+    batch = collated("Fox", tokenizer=tiny_tokenizer)
+    nowhere = [0, *range(4, 16)]
+    assert (batch.at_x[0, nowhere] == PLACE.x_bins).all()
+    assert (batch.at_y[0, nowhere] == PLACE.y_bins).all()
+    assert (batch.at_x[0, 1:4] < PLACE.x_bins).all()
+
+
+def test_the_place_fed_back_is_at_most_one_bin_off(tiny_tokenizer: Tokenizer) -> None:
+    off: list[int] = []
+    for seed in range(40):
+        batch = collated("abcdefghijklmnopqrst", tokenizer=tiny_tokenizer, seed=seed, first_col=3)
+        off += (batch.at_x[0, 1:21] - batch.to_x[0, :20]).tolist()
+        assert torch.equal(batch.at_y[0, 1:21], batch.to_y[0, :20])
+    assert set(off) == {-1, 0, 1}
+    assert 0.15 < np.mean(np.array(off) != 0) < 0.25, "three in ten slip, one in three to itself"
+
+
+def test_half_of_the_inked_cells_are_asked_and_a_quarter_as_many_empty_ones() -> None:
+    glyphs = np.zeros((8, 2000), np.int16)
+    glyphs[2:5, 100:900] = 7
+    chosen = choose_cells(glyphs, random.Random(1))
+    kept = chosen != IGNORED
+    inked = glyphs > 0
+    assert np.array_equal(chosen[kept], glyphs[kept])
+    assert kept[inked].mean() == pytest.approx(0.5, abs=0.03)
+    assert kept[~inked].sum() / inked.sum() == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize("value", [0, 9])
+def test_cells_of_empty_and_of_full_strips_are_chosen(value: int) -> None:
+    chosen = choose_cells(np.full((8, 64), value, np.int16), random.Random(1))
+    assert set(np.unique(chosen)) <= {IGNORED, value}
+
+
+def test_workers_draw_the_same_batches_in_order(
+    batches: StripBatches, tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    sent = StripBatches(tiny_recipe, tiny_config, tiny_tokenizer)
+    for step, batch in zip(range(3, 7), draw_ahead(sent, range(3, 7), workers=2), strict=True):
+        assert_equal(batch, batches[step])
+
+
+def test_a_batch_moves_whole(batches: StripBatches) -> None:
+    batch = batches[0]
+    moved = batch.to(torch.device("meta"))
+    for name in TENSORS:
+        value = getattr(moved, name)
+        assert isinstance(value, Tensor)
+        assert value.device.type == "meta"
+        assert value.shape == getattr(batch, name).shape
+    assert (moved.first_col, moved.width) == (batch.first_col, batch.width)
+    assert moved.places.x is moved.at_x
+
+
+def test_held_out_strips_show_fonts_and_text_that_no_batch_shows(
+    batches: StripBatches, tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    held_out = StripBatches(tiny_recipe, tiny_config, tiny_tokenizer, held_out=True)
+    rng = random.Random(0)
+    seen, kept = (
+        set(re.findall(r"hound\d{3}\b", drawn.corpus.sample(rng, 20_000).lower()))
+        for drawn in (batches, held_out)
+    )
+    assert seen
+    assert kept
+    assert not seen & kept
+    strips = held_out_strips(tiny_recipe, tiny_config, tiny_tokenizer)
+    assert {strip.image.shape for strip in strips} == {(64, 512)}
+
+
+def test_held_out_families_are_never_trained_on(
+    tiny_recipe: Recipe,
+    tiny_config: ModelConfig,
+    tiny_tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Recorder(StripRenderer):
+        def __init__(self, faces: Sequence[Face], ids: Mapping[str, int]) -> None:
+            super().__init__(faces, ids)
+            self.shown = {face.family for face in faces}
+
+    monkeypatch.setattr(batch_module, "StripRenderer", Recorder)
+    trained, aside = (
+        StripBatches(tiny_recipe, tiny_config, tiny_tokenizer, held_out=held_out).renderer.shown
+        for held_out in (False, True)
+    )
+    assert len(aside) == 1
+    assert trained | aside == {face.family for face in load_faces(SHIPPED, "")}
+    assert not trained & aside
+
+
+def test_strips_too_wide_for_the_model_are_refused(
+    tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    stages = (Stage(until=1.0, widths=(256, 2048), difficulty=0.0),)
+    with pytest.raises(UsageError, match="2048 px are wider"):
+        StripBatches(replace(tiny_recipe, stages=stages), tiny_config, tiny_tokenizer)
+
+
+def test_a_model_without_place_heads_is_refused(
+    tiny_recipe: Recipe, tiny_tokenizer: Tokenizer
+) -> None:
+    with pytest.raises(UsageError, match="deepseek-ocr has no place heads"):
+        StripBatches(tiny_recipe, preset("deepseek-ocr"), tiny_tokenizer)
+
+
+def test_fonts_and_text_that_are_not_there_are_named(
+    tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    data = tiny_recipe.data
+    for wrong, said in (
+        (replace(data, fonts=str(tmp_path)), "font"),
+        (replace(data, text=str(tmp_path)), "text"),
+        (replace(data, held_out_families=4), "held_out_families"),
+    ):
+        recipe = replace(tiny_recipe, data=wrong)
+        with pytest.raises(UsageError, match=said):
+            StripBatches(recipe, tiny_config, tiny_tokenizer)[0]

@@ -1,0 +1,321 @@
+"""The cutter on pages drawn here: what it finds, in which order, and where."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+import lightseek.blocks.ink
+from lightseek.blocks import STRIP_HEIGHT, STRIP_WIDTHS, Block, Strip, cut_page, word_boxes
+from lightseek.document import Box
+
+FONTS = Path(lightseek.__file__).parent / "assets" / "fonts"
+PROSE = (
+    "the quick brown fox jumps over a lazy dog while many small birds sing in the old garden and "
+    "people walk along the river to see light on water before evening comes down again"
+)
+
+
+@lru_cache
+def font(size: int, name: str = "Caladea-Regular.ttf") -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(FONTS / name, size)
+
+
+def sentence(seed: int, num_words: int) -> str:
+    words = PROSE.split()
+    return " ".join(words[(seed * 7 + i) % len(words)] for i in range(num_words))
+
+
+def fits(text: str) -> float:
+    return font(24).getlength(text)
+
+
+def ink_box(at: tuple[float, float], text: str, face: ImageFont.FreeTypeFont) -> Box:
+    """Where a text that is drawn at a place leaves ink."""
+    left, top, right, bottom = face.getbbox(text)
+    alone = Image.new("L", (round(right - left) + 8, round(bottom - top) + 8))
+    ImageDraw.Draw(alone).text((4 - left, 4 - top), text, font=face, fill=255)
+    ink = alone.point(lambda value: 255 * (value > 100)).getbbox()
+    assert ink is not None
+    x, y = at[0] + left - 4, at[1] + top - 4
+    return Box(ink[0] + x, ink[1] + y, ink[2] + x, ink[3] + y)
+
+
+class Sheet:
+    """A page to draw on, which remembers where every line is."""
+
+    def __init__(self, width: int = 1000, height: int = 900) -> None:
+        self.image = Image.new("RGB", (width, height), "white")
+        self.draw = ImageDraw.Draw(self.image)
+        self.boxes: list[Box] = []
+
+    def line(
+        self, x: float, y: float, text: str, size: int = 24, fill: str = "black", **kind: str
+    ) -> None:
+        face = font(size, **kind)
+        self.draw.text((x, y), text, font=face, fill=fill)
+        self.boxes.append(ink_box((x, y), text, face))
+
+    def column(self, x: float, y: float, rows: int, width: int, seed: int = 0) -> None:
+        """Ragged lines, as full as words allow."""
+        for row in range(rows):
+            count = next(n for n in range(1, 99) if fits(sentence(seed + row, n + 1)) > width)
+            self.line(x, y + 34 * row, sentence(seed + row, count))
+
+
+def lines(blocks: list[Block]) -> list[Box]:
+    return [line.box for block in blocks for line in block.lines]
+
+
+def strips(blocks: list[Block]) -> Iterator[Strip]:
+    return (strip for block in blocks for line in block.lines for strip in line.strips)
+
+
+def assert_found_in_order(blocks: list[Block], expected: list[Box], *, iou: float = 0.75) -> None:
+    found = lines(blocks)
+    assert len(found) == len(expected)
+    overlaps = [box.iou(true) for box, true in zip(found, expected, strict=True)]
+    assert min(overlaps) > iou, overlaps
+
+
+def assert_sound(blocks: list[Block], width: int, height: int) -> None:
+    """What holds for any image."""
+    for strip in strips(blocks):
+        assert strip.image.shape[0] == STRIP_HEIGHT
+        assert strip.image.shape[1] in STRIP_WIDTHS
+        assert strip.image.dtype == np.uint8
+        left, top, right, bottom = strip.box
+        assert 0 <= left < right <= width
+        assert 0 <= top < bottom <= height
+    for block in blocks:
+        assert block.lines
+        assert block.kind in {"text", "heading"}
+        for line in block.lines:
+            assert line.strips
+            assert block.box.union(line.box) == block.box
+
+
+@pytest.mark.parametrize("name", ["Caladea-Regular.ttf", "Inter-Regular.otf", "CourierPrime.otf"])
+@pytest.mark.parametrize(
+    "text", ["Please find enclosed 3 copies.", "TOTAL 12,480.00", "agency", "7"]
+)
+def test_a_tight_crop_of_a_line_is_one_strip(name: str, text: str) -> None:
+    left, top, right, bottom = font(32, name).getbbox(text)
+    page = Sheet(round(right - left) + 2, round(bottom - top) + 2)
+    page.line(1 - left, 1 - top, text, size=32, name=name)
+    blocks = cut_page(page.image)
+    assert_found_in_order(blocks, page.boxes, iou=0.85)
+    assert len(list(strips(blocks))) == 1
+
+
+def test_a_paragraph_is_one_block_of_lines_in_order() -> None:
+    page = Sheet()
+    page.column(100, 200, rows=6, width=640)
+    blocks = cut_page(page.image)
+    assert_found_in_order(blocks, page.boxes)
+    assert len(blocks) == 1
+
+
+def test_a_gap_and_an_indent_begin_paragraphs() -> None:
+    page = Sheet()
+    page.column(100, 100, rows=4, width=640)
+    page.column(130, 100 + 34 * 4, rows=1, width=610, seed=5)
+    page.column(100, 100 + 34 * 5, rows=3, width=640, seed=6)
+    page.column(100, 100 + 34 * 10, rows=3, width=640, seed=9)
+    assert [len(block.lines) for block in cut_page(page.image)] == [4, 4, 3]
+
+
+def test_columns_are_read_one_after_the_other_and_a_heading_across_first() -> None:
+    page = Sheet()
+    page.line(150, 60, "A heading over both of the columns", size=44)
+    page.column(60, 160, rows=10, width=400)
+    page.column(530, 160, rows=10, width=400, seed=20)
+    blocks = cut_page(page.image)
+    assert_found_in_order(blocks, page.boxes)
+    assert [block.kind for block in blocks] == ["heading", "text", "text"]
+
+
+def test_a_table_above_columns_stays_a_table() -> None:
+    page = Sheet()
+    expected = []
+    for row in range(6):
+        for x, text in ((120, f"Part {row}"), (430, f"{row * 37}.50"), (760, f"{row * 113}")):
+            page.line(x, 80 + 40 * row, text)
+        cells = page.boxes[-3:]
+        expected.append(cells[0].union(cells[1]).union(cells[2]))
+    page.column(60, 380, rows=10, width=400)
+    page.column(530, 380, rows=10, width=400, seed=20)
+    assert_found_in_order(cut_page(page.image), expected + page.boxes[18:])
+
+
+@pytest.mark.parametrize("degrees", [-3.0, 1.5, 3.0])
+def test_boxes_of_a_slanted_page_lie_on_the_page(degrees: float) -> None:
+    page = Sheet()
+    page.column(150, 250, rows=12, width=560)
+    straight = cut_page(page.image)
+    turned = page.image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor="white")
+    blocks = cut_page(turned)
+    assert len(lines(blocks)) == 12
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    centre = np.array([500.0, 450.0])
+    for line, flat in zip(lines(blocks), lines(straight), strict=True):
+        middle = np.array([(flat.left + flat.right) / 2, (flat.top + flat.bottom) / 2])
+        expected = turn @ (middle - centre) + centre
+        found = (line.left + line.right) / 2, (line.top + line.bottom) / 2
+        np.testing.assert_allclose(found, expected, atol=4)
+
+
+def test_a_dark_page_is_read_like_a_light_one() -> None:
+    page = Sheet()
+    page.column(100, 200, rows=8, width=640)
+    dark = Image.eval(page.image, lambda value: 240 - value * 200 // 255)
+    blocks = cut_page(dark)
+    assert_found_in_order(blocks, page.boxes)
+    for strip in strips(blocks):
+        assert np.median(strip.image) > 200
+
+
+def test_light_text_on_a_dark_band_becomes_dark_on_light() -> None:
+    page = Sheet()
+    page.draw.rectangle((80, 80, 900, 130), fill=(20, 40, 110))
+    page.line(100, 88, "Summary of the third quarter", fill="white")
+    page.column(100, 180, rows=5, width=640)
+    blocks = cut_page(page.image)
+    assert_found_in_order(blocks, page.boxes)
+    assert np.median(next(strips(blocks)).image) > 200
+
+
+def test_uneven_light_hides_nothing() -> None:
+    page = Sheet()
+    page.column(100, 200, rows=15, width=640)
+    light = np.linspace(0.45, 1.0, page.image.width)[None, :, None]
+    shaded = Image.fromarray((np.asarray(page.image) * light).astype(np.uint8))
+    assert_found_in_order(cut_page(shaded), page.boxes)
+
+
+def test_rules_and_frames_are_left_out() -> None:
+    page = Sheet()
+    page.line(100, 100, "Results of the trial", size=36)
+    page.draw.line((100, 150, 900, 150), fill="black", width=3)
+    page.column(120, 200, rows=5, width=600)
+    page.draw.rectangle((100, 180, 940, 390), outline="black", width=2)
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+def test_a_picture_is_left_out() -> None:
+    page = Sheet()
+    page.column(100, 100, rows=5, width=640)
+    noise = np.random.default_rng(0).integers(0, 255, (20, 30), np.uint8)
+    picture = Image.fromarray(noise).resize((600, 400), Image.Resampling.BICUBIC).convert("RGB")
+    page.image.paste(Image.eval(picture, lambda value: value // 2), (150, 320))
+    page.column(100, 730, rows=5, width=640, seed=9)
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+def test_a_line_too_long_for_a_strip_is_cut_between_words() -> None:
+    page = Sheet(3600, 200)
+    page.line(40, 60, sentence(0, 40), size=40)
+    (line,) = (line for block in cut_page(page.image) for line in block.lines)
+    assert len(line.strips) >= 3
+    assert line.box.iou(page.boxes[0]) > 0.9
+    ink = np.asarray(page.image.convert("L")).min(axis=0) < 128
+    for before, after in zip(line.strips, line.strips[1:], strict=False):
+        assert before.box.right < after.box.left
+        assert not ink[round(before.box.right) : round(after.box.left)].any()
+
+
+def test_dots_accents_and_commas_stay_with_their_line() -> None:
+    page = Sheet()
+    for row, text in enumerate(["Île d'été, où l'on naïf; ça!", "¿Größe, ÄÖÜ? ñandú: fin."]):
+        page.line(100, 100 + 36 * row, text, size=28)
+    assert_found_in_order(cut_page(page.image), page.boxes, iou=0.9)
+
+
+def test_neighbours_are_painted_over() -> None:
+    page = Sheet()
+    for row in range(3):
+        page.line(100, 100 + 24 * row, "gypsy fly by dusk, bold lofty kings", size=24)
+    _, middle, _ = strips(cut_page(page.image))
+    alone = Sheet()
+    alone.line(100, 124, "gypsy fly by dusk, bold lofty kings", size=24)
+    (expected,) = strips(cut_page(alone.image))
+    ink = [np.flatnonzero((strip.image < 128).any(axis=1)) for strip in (middle, expected)]
+    assert abs(int(np.ptp(ink[0])) - int(np.ptp(ink[1]))) <= 2
+
+
+def test_a_strip_maps_back_to_its_place_on_the_page() -> None:
+    page = Sheet()
+    page.column(100, 200, rows=4, width=500)
+    for strip in strips(cut_page(page.image)):
+        rows, columns = np.nonzero(strip.image < 128)
+        x, y = strip.to_page @ np.array(
+            [[columns.min(), columns.max() + 1], [rows.min(), rows.max() + 1], [1, 1]]
+        )
+        np.testing.assert_allclose((*x, *y), np.array(strip.box)[[0, 2, 1, 3]], atol=2)
+
+
+def test_word_boxes_lie_on_the_words_though_centres_are_off() -> None:
+    page = Sheet()
+    text, face = "Light on the old river, again; 42 birds (in all) sing.", font(30)
+    page.line(80, 300, text, size=30)
+    (strip,) = strips(cut_page(page.image))
+    scale, shift = strip.to_page[0, 0], strip.to_page[0, 2]
+    advances = np.array([face.getlength(text[:i]) for i in range(len(text) + 1)])
+    centres = (80 + (advances[:-1] + advances[1:]) / 2 - shift) / scale
+    centres += np.random.default_rng(0).uniform(-6, 6, len(text))
+    found = word_boxes(strip, centres, text)
+    words = text.split()
+    assert len(found) == len(words)
+    for i, (box, word) in enumerate(zip(found, words, strict=True)):
+        x = 80 + face.getlength(" ".join([*words[:i], ""]))
+        true = ink_box((x, 300), word, face)
+        assert box.iou(true) > 0.7, word
+
+
+def test_words_read_where_no_ink_is_have_a_box_in_the_strip() -> None:
+    page = Sheet()
+    page.line(80, 300, "Yes", size=30)
+    (strip,) = strips(cut_page(page.image))
+    boxes = word_boxes(strip, np.array([10.0, 100.0, 200.0]), "a b")
+    assert len(boxes) == 2
+    assert all(strip.box.union(box) == strip.box for box in boxes)
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2), (400, 500)])
+def test_an_even_page_has_no_lines(size: tuple[int, int], shade: int) -> None:
+    assert cut_page(Image.new("RGB", size, (shade,) * 3)) == []
+
+
+@pytest.mark.parametrize("size", [(1, 7), (2, 90), (90, 2), (40, 40), (400, 300)])
+def test_noise_does_no_harm(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
+    assert_sound(cut_page(Image.fromarray(noise)), *size)
+
+
+def test_a_gradient_does_no_harm() -> None:
+    ramp = np.add.outer(np.linspace(0, 128, 600), np.linspace(0, 127, 900)).astype(np.uint8)
+    assert_sound(cut_page(Image.fromarray(ramp).convert("RGB")), 900, 600)
+
+
+def test_a_huge_page_is_cut_in_page_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lightseek.blocks.ink, "_MAX_PIXELS", 250_000)
+    page = Sheet(1600, 1200)
+    for row in range(4):
+        page.line(100, 100 + 250 * row, sentence(row, 6), size=90)
+    blocks = cut_page(page.image)
+    assert_sound(blocks, 1600, 1200)
+    assert_found_in_order(blocks, page.boxes, iou=0.9)
+
+
+def test_a_page_of_small_print_is_found() -> None:
+    page = Sheet(500, 300)
+    for row in range(10):
+        page.line(20, 20 + 14 * row, sentence(row, 12), size=10)
+    blocks = cut_page(page.image)
+    assert_sound(blocks, 500, 300)
+    assert_found_in_order(blocks, page.boxes, iou=0.6)

@@ -1,0 +1,345 @@
+"""Commands as a shell gives them; most pages are blank, so that there is nothing to read."""
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image, ImageDraw, ImageFont
+
+from lightseek import cli
+from lightseek.data.fonts import SHIPPED
+from lightseek.document import Document, Page, Status
+from lightseek.eval.report import Report
+from lightseek.ocr import OCR
+
+TEXT = "Hello world"
+
+Run = Callable[..., Result]
+
+
+def image(text: str = "") -> Image.Image:
+    font = ImageFont.truetype(SHIPPED / "Inter-Regular.otf", 30)
+    sheet = Image.new("L", (240, 80), 255)
+    ImageDraw.Draw(sheet).text((20, 20), text, font=font, fill=0)
+    return sheet
+
+
+@pytest.fixture(scope="module")
+def ocr() -> OCR:
+    return OCR()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a page with text, two without, and a file that is no page."""
+    monkeypatch.chdir(tmp_path)
+    image(TEXT).save("hello.png")
+    image().save("blank.png")
+    image().save("blank.tiff")
+    Path("notes.txt").write_text("no page")
+    return tmp_path
+
+
+@pytest.fixture
+def run(ocr: OCR, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Give a command; the model is loaded already."""
+    monkeypatch.setattr(cli, "load_reader", lambda model, device: ocr)
+
+    def give(*words: str, stdin: bytes | None = None, **env: str) -> Result:
+        result = CliRunner(env=env).invoke(cli.main, words, input=stdin)
+        assert result.exc_info is None or result.exc_info[0] is SystemExit, result.exc_info
+        return result
+
+    return give
+
+
+class TestRead:
+    def test_what_python_reads(self, run: Run, ocr: OCR) -> None:
+        document = ocr.read("hello.png")
+        assert document.text == f"{TEXT}\n"
+        assert run("read", "hello.png").stdout == document.markdown
+        assert run("read", "hello.png", "--format", "text").stdout == document.text
+        result = run("read", "hello.png", "-f", "json")
+        assert Document.from_json(result.stdout).text == document.text
+        assert (result.exit_code, result.stderr) == (0, "")
+
+    def test_standard_input(self, run: Run, folder: Path) -> None:
+        result = run("read", "-", stdin=(folder / "hello.png").read_bytes())
+        assert (result.exit_code, result.stdout, result.stderr) == (0, f"{TEXT}\n", "")
+
+    def test_files_in_order(self, run: Run) -> None:
+        result = run("read", "blank.png", "hello.png", "blank.tiff", "-f", "text")
+        assert result.stdout == f"\n{TEXT}\n\n"
+
+    def test_json_of_one_file_is_for_people_of_more_a_line_each(self, run: Run) -> None:
+        alone = run("read", "hello.png", "-f", "json").stdout
+        assert len(alone.splitlines()) > 10
+        files = ["blank.png", "notes.txt", "hello.png"]
+        lines = run("read", *files, "-f", "json").stdout.splitlines()
+        documents = [Document.from_json(line) for line in lines]
+        assert [document.source for document in documents] == files
+        assert [document.ok for document in documents] == [True, False, True]
+
+    def test_options_reach_the_pages(self, run: Run) -> None:
+        sheets = [Image.new("L", (72, 72), 255)] * 5
+        sheets[0].save("five.pdf", save_all=True, append_images=sheets[1:], resolution=72)
+        result = run("read", "five.pdf", "--pages", "1,4-", "--dpi", "100", "-f", "json")
+        pages = Document.from_json(result.stdout).pages
+        assert [(page.number, page.width) for page in pages] == [(1, 100), (4, 100), (5, 100)]
+
+    def test_mode(self, run: Run) -> None:
+        assert run("read", "blank.png", "--mode", "blocks").exit_code == 0
+        assert_refused(run("read", "blank.png", "--mode", "tiny"), "leave the mode out")
+
+
+class TestStreams:
+    """Results and nothing else on stdout, everything else on stderr."""
+
+    def test_failures(self, run: Run) -> None:
+        result = run("read", "hello.png", "notes.txt", "-f", "text")
+        assert result.stdout == f"{TEXT}\n\n"
+        assert result.stderr.startswith("notes.txt cannot be opened: ")
+        assert result.stderr.count("\n") == 1
+
+    def test_progress_on_a_terminal(self, run: Run) -> None:
+        result = run("read", "hello.png", "notes.txt", "-f", "text", FORCE_COLOR="1")
+        assert result.stdout == f"{TEXT}\n\n"
+        assert "2/2" in result.stderr
+        assert "notes.txt cannot be opened" in result.stderr
+
+    def test_names_are_no_markup(self, run: Run) -> None:
+        image().save("a[red]b[.png")
+        result = run("read", "a[red]b[.png", "c[.png", FORCE_COLOR="1")
+        assert "a[red]b[.png page 1" in result.stderr
+        assert "c[.png does not exist" in result.stderr
+
+    def test_a_model_name_is_no_markup(self, folder: Path) -> None:
+        result = CliRunner().invoke(cli.main, ["read", "blank.png", "--model", "[/m]"])
+        assert_refused(result, "no model [/m]")
+
+    def test_text_is_utf8_whatever_the_locale(
+        self, run: Run, ocr: OCR, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = Document(source="s", pages=(failed("Łódź “a”"),))
+        monkeypatch.setattr(ocr, "read_all", lambda *args, **options: [text])
+        result = CliRunner(charset="latin-1").invoke(cli.main, ["read", "blank.png"])
+        assert result.stdout_bytes.decode() == "<!-- failed: Łódź “a” -->\n"
+
+    def test_a_truncated_page_is_read_and_reported(
+        self, run: Run, ocr: OCR, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        page = failed("no end").model_copy(update={"status": Status.TRUNCATED})
+        found = Document(source="s.png", pages=(page,))
+        monkeypatch.setattr(ocr, "read_all", lambda *args, **options: [found])
+        result = run("read", "blank.png")
+        assert (result.exit_code, result.stderr) == (0, "s.png page 1: truncated: no end\n")
+
+
+def failed(reason: str) -> Page:
+    return Page(number=1, width=9, height=9, status=Status.FAILED, reason=reason)
+
+
+def assert_refused(result: Result, message: str) -> None:
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+class TestExitCodes:
+    def test_all_read(self, run: Run) -> None:
+        assert run("read", "hello.png", "blank.png").exit_code == 0
+
+    def test_some_failed(self, run: Run) -> None:
+        assert run("read", "notes.txt", "blank.png").exit_code == 1
+        assert run("read", "notes.txt").exit_code == 1
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["read"],
+            ["read", "blank.png", "--format", "xml"],
+            ["read", "blank.png", "--dpi", "0"],
+            ["read", "blank.png", "--pages", "one"],
+            ["read", "blank.png", "--pages", "0"],
+            ["read", "blank.png", "--nonsense"],
+            ["nonsense"],
+            ["eval"],
+        ],
+    )
+    def test_wrong_use(self, run: Run, words: list[str]) -> None:
+        result = run(*words)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert result.stderr.splitlines()[-1].startswith("Error: ")
+
+    def test_interrupted(self, run: Run, ocr: OCR, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was read before Ctrl-C stays."""
+        whole = Document(source="hello.png", pages=())
+
+        def interrupt(*args: object, **options: object) -> Iterator[Document]:
+            yield whole
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(ocr, "read_all", interrupt)
+        result = run("read", "hello.png", "blank.png", "-f", "json", "-o", "out")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.strip() == "Aborted!"
+        assert Document.from_json(Path("out/hello.json").read_text()) == whole
+
+
+class TestOutputFolder:
+    @pytest.mark.parametrize(
+        ("format_", "name"),
+        [("markdown", "hello.md"), ("text", "hello.txt"), ("json", "hello.json")],
+    )
+    def test_each_format_has_its_suffix(self, run: Run, format_: str, name: str) -> None:
+        result = run("read", "hello.png", "blank.png", "-f", format_, "-o", "new/out")
+        assert (result.exit_code, result.output) == (0, "")
+        names = sorted(path.name for path in Path("new/out").iterdir())
+        assert names == [f"blank{Path(name).suffix}", name]
+        assert TEXT in Path("new/out", name).read_text() or format_ == "json"
+
+    def test_json_in_a_file_is_for_people(self, run: Run) -> None:
+        run("read", "hello.png", "blank.png", "-f", "json", "-o", ".")
+        text = Path("hello.json").read_text()
+        assert len(text.splitlines()) > 10
+        assert Document.from_json(text).text == f"{TEXT}\n"
+
+    def test_files_of_one_stem_keep_their_suffix(self, run: Run) -> None:
+        run("read", "blank.png", "hello.png", "blank.tiff", "-o", "out")
+        names = sorted(path.name for path in Path("out").iterdir())
+        assert names == ["blank.png.md", "blank.tiff.md", "hello.md"]
+
+    def test_standard_input_is_called_so(self, run: Run, folder: Path) -> None:
+        run("read", "-", "-o", "out", stdin=(folder / "blank.png").read_bytes())
+        assert [path.name for path in Path("out").iterdir()] == ["stdin.md"]
+
+    def test_files_of_one_name_are_refused(self, run: Run) -> None:
+        Path("sub").mkdir()
+        result = run("read", "blank.png", "sub/blank.png", "-o", "out")
+        assert_refused(result, "blank.png is given twice: ")
+
+    @pytest.mark.parametrize("folder_", ["notes.txt", "notes.txt/out"])
+    def test_a_file_is_no_folder(self, run: Run, folder_: str) -> None:
+        assert_refused(run("read", "blank.png", "-o", folder_), f"{folder_} cannot be made: ")
+        assert Path("notes.txt").read_text() == "no page"
+
+    def test_what_was_read_before_stays(self, run: Run) -> None:
+        Path("out").mkdir()
+        Path("out/other.md").write_text("kept")
+        Path("out/hello.md").write_text("old")
+        Path("out/notes.md").write_text("kept")
+        assert run("read", "hello.png", "notes.txt", "-o", "out").exit_code == 1
+        texts = {path.name: path.read_text() for path in Path("out").iterdir()}
+        assert texts == {"other.md": "kept", "hello.md": f"{TEXT}\n", "notes.md": "kept"}
+
+    def test_a_full_disk_costs_one_file(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_text = Path.write_text
+
+        def write(path: Path, text: str, encoding: str) -> int:
+            if path.name == "blank.md":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write_text(path, text, encoding=encoding)
+
+        monkeypatch.setattr(Path, "write_text", write)
+        result = run("read", "blank.png", "hello.png", "-o", "out")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == "out/blank.md cannot be written: No space left on device\n"
+        assert Path("out/hello.md").read_text() == f"{TEXT}\n"
+
+    def test_a_folder_in_the_place_of_a_file(self, run: Run) -> None:
+        Path("out/blank.md").mkdir(parents=True)
+        result = run("read", "blank.png", "hello.png", "-o", "out")
+        assert result.exit_code == 1
+        assert "out/blank.md cannot be written: Is a directory" in result.stderr
+        assert Path("out/hello.md").exists()
+
+
+class TestEval:
+    @pytest.fixture
+    def scans(self, folder: Path) -> Path:
+        for name, truth in (("a set of a rather long name", TEXT), ("other", "Hello there")):
+            (folder / "scans" / name).mkdir(parents=True)
+            image(TEXT).save(folder / "scans" / name / "page.png")
+            (folder / "scans" / name / "page.txt").write_text(truth)
+        return folder / "scans"
+
+    def test_table_with_every_figure_whole(self, run: Run, scans: Path) -> None:
+        result = run("eval", "scans", COLUMNS="40")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "…" not in result.stdout
+        [row] = [line for line in result.stdout.splitlines() if "a set of a rather" in line]
+        assert row.split("│")[5].strip() == "0.00"
+        assert "caseless %" in result.stdout
+
+    def test_json(self, run: Run, scans: Path) -> None:
+        result = run("eval", "scans", "--json", "--model", "mine")
+        assert (result.exit_code, result.stderr) == (0, "")
+        report = Report.from_json(result.stdout)
+        assert report.model == "mine"
+        assert [s.name for s in report.sets] == ["a set of a rather long name", "other"]
+        assert [item.read for item in report.items] == [TEXT, TEXT]
+        assert report.sets[0].cer == 0 < report.sets[1].cer
+
+    def test_worst_files(self, run: Run, scans: Path) -> None:
+        result = run("eval", "scans", "--worst", "1", "--limit", "1")
+        assert "other/page.png: CER " in result.stdout
+        assert "truth 'Hello there'" in result.stdout
+        assert "name/page.png: CER" not in result.stdout
+
+    def test_a_folder_without_truths(self, run: Run, folder: Path) -> None:
+        assert_refused(run("eval", "."), "put the true text beside each image")
+        assert_refused(run("eval", "nowhere"), "nowhere is not a folder")
+
+    def test_a_missing_extra_is_one_line(
+        self, run: Run, scans: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "rapidfuzz", None)
+        assert_refused(run("eval", "scans"), "pip install 'lightseek-ocr[eval]'")
+
+
+class TestOtherVerbs:
+    def test_pause_and_resume(self, run: Run) -> None:
+        from lightseek.train.checkpoint import RunFolder
+
+        Path("run").mkdir()
+        assert run("pause", "run").exit_code == 0
+        assert RunFolder(Path("run")).pause_file.exists()
+        assert run("resume", "run").exit_code == 0
+        assert run("resume", "run").exit_code == 0
+        assert not RunFolder(Path("run")).pause_file.exists()
+        assert run("pause", "nowhere").exit_code == 2
+
+    def test_a_recipe_that_is_not_there(self, run: Run) -> None:
+        assert_refused(run("train", "nowhere.toml", "-o", "out"), "nowhere.toml")
+
+    @pytest.mark.parametrize(
+        ("wanted", "fetched"), [("--no-text", "fonts"), ("--no-fonts", "text")]
+    )
+    def test_fetch(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, wanted: str, fetched: str
+    ) -> None:
+        folders: list[str] = []
+
+        def fetch(folder: Path, on_progress: Callable[[str], None]) -> int:
+            folders.append(str(folder))
+            return 7
+
+        monkeypatch.setattr("lightseek.data.fonts.fetch_fonts", fetch)
+        monkeypatch.setattr("lightseek.data.corpus.fetch_text", fetch)
+        result = run("synth", "fetch", "-o", "data", wanted)
+        assert folders == [f"data/{fetched}"]
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert result.stderr.startswith("7 ")
+
+
+def test_help_needs_no_torch() -> None:
+    """It would take seconds."""
+    code = "import sys, lightseek.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
