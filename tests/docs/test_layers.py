@@ -13,18 +13,19 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "errors",
-    "config document",
-    "pages tokenizer views blocks",
+    "config document hub",
+    "pages tokenizer views blocks grounding official",
     "data eval",
     "attention",
     "encoder decoder",
     "model",
     "weights generate",
-    "reader",
-    "ocr",
+    "reader info",
+    "ocr figures",
     "lightseek",
     "train",
     "cli",
+    "__main__",
 )
 """Modules and packages of lightseek from the bottom up; none imports its own layer or a higher one.
 

@@ -1,0 +1,5 @@
+"""`python -m lightseek` is the command `lightseek`."""
+
+from lightseek.cli import main
+
+main(prog_name="lightseek")

@@ -1,0 +1,60 @@
+"""The command line: one thin command a verb. Results on stdout, everything else on stderr.
+
+    read.py       read
+    inspect.py    info, eval
+    train.py      train, pause, resume
+    synth.py      synth fetch, sheet, pack
+    console.py    what they show on stderr
+
+Exit codes: 0 all is well, 1 something could not be read, 2 wrong use.
+"""
+
+import errno
+import io
+import sys
+from typing import Any
+
+import click
+
+from lightseek import __version__
+from lightseek.cli.inspect import evaluate, info
+from lightseek.cli.read import read
+from lightseek.cli.synth import synth
+from lightseek.cli.train import pause, resume, train
+from lightseek.errors import LightSeekError
+
+__all__ = ["main"]
+
+
+class WrongUse(click.ClickException):
+    """A mistake that the user can cure."""
+
+    exit_code = 2
+
+
+class OneLineErrors(click.Group):
+    """Shows what the user can cure as one line: exit code 2, or 1 where the disk is to blame."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except LightSeekError as error:
+            raise WrongUse(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever takes the result has enough of it
+                raise
+            message = f"{error.filename or 'output'}: {error.strerror or error}"
+            raise click.ClickException(message) from error
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lightseek")
+def main() -> None:
+    """DeepSeek-OCR that people can read, run, train and check."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what is read has letters of many languages
+        sys.stdout.reconfigure(encoding="utf-8")
+
+
+for _command in (read, info, evaluate, train, pause, resume, synth):
+    main.add_command(_command)

@@ -1,0 +1,42 @@
+"""What commands show on stderr: bars, notes and complaints; and how they load a model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from lightseek.ocr import OCR
+
+
+def load_reader(model: str, device: str | None) -> "OCR":
+    """Load a model, with a note that it takes a moment."""
+    console = Console(stderr=True)
+    with console.status(Text(f"loading {model}")):
+        from lightseek.ocr import OCR
+
+        return OCR(model, device=device)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on stderr, none where nobody looks."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    bar = Progress(
+        *columns,
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        yield bar
+
+
+def complain(console: Console, message: str, colour: str) -> None:
+    """One line, as it is."""
+    console.print(message, style=colour, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,91 @@
+"""`lightseek synth`: fonts, text and synthetic pages to train on."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+
+@click.group()
+def synth() -> None:
+    """Fonts, text and synthetic pages to train on."""
+
+
+@synth.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("build"),
+    show_default=True,
+    metavar="DIR",
+    help="Gets the folders fonts/ and text/.",
+)
+@click.option("--fonts/--no-fonts", default=True, show_default=True)
+@click.option("--text/--no-text", default=True, show_default=True)
+def fetch(output: Path, fonts: bool, text: bool) -> None:
+    """Fetch open fonts and text through apt, npm and pip; nothing is installed.
+
+    \b
+    lightseek synth fetch -o build
+    """
+    from lightseek.data.corpus import fetch_text
+    from lightseek.data.fonts import fetch_fonts
+
+    console = Console(stderr=True)
+    if fonts:
+        families = fetch_fonts(output / "fonts", console.print)
+        console.print(f"{families} font families in {output / 'fonts'}")
+    if text:
+        characters = fetch_text(output / "text", console.print)
+        console.print(f"{characters} characters of text in {output / 'text'}")
+
+
+@synth.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option(
+    "--fonts",
+    type=click.Path(path_type=Path),
+    default=Path("build/fonts"),
+    show_default=True,
+    help="Folder of fonts.",
+)
+@click.option(
+    "--text",
+    type=click.Path(path_type=Path),
+    default=Path("build/text"),
+    show_default=True,
+    help="Folder of text.",
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed draws other samples.")
+def sheet(image: Path, fonts: Path, text: Path, seed: int) -> None:
+    """Draw a sheet of samples to look at: what training sees, with its labels.
+
+    \b
+    lightseek synth sheet build/sheet.png
+    """
+    from lightseek.data.sheet import draw_sheet
+
+    with Console(stderr=True).status("drawing"):
+        draw_sheet(image, fonts=fonts, text=text, seed=seed)
+
+
+@synth.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.option(
+    "--max-mb",
+    type=click.FloatRange(min=1),
+    default=60,
+    show_default=True,
+    help="Size of the folder.",
+)
+def pack(recipe: Path, output: Path, max_mb: float) -> None:
+    """Gather fonts, text, recipe and package for training on a machine without a network.
+
+    \b
+    lightseek synth pack configs/nano.toml -o build/pack
+    """
+    from lightseek.train.pack import make_pack
+
+    make_pack(recipe, output, max_mb=max_mb, on_progress=Console(stderr=True).print)
