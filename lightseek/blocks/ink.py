@@ -16,9 +16,11 @@ from PIL import Image
 MAX_SLANT = 5.0
 """Degrees of rotation that are looked for, either way."""
 _MAX_PIXELS = 24_000_000
-_LARGE_LETTER = 40
-_SMALL_LETTER = 7
+"""Larger pages are shrunk."""
+_LARGE_LETTER, _SMALL_LETTER = 40, 7
+"""Typical heights of a letter above which a page is shrunk and below which it is enlarged."""
 _EVEN_LIGHT_BELOW = 300
+"""Sides shorter than this are taken to be evenly lit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +154,16 @@ def _flattened(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
 def _ink_of(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     """Mark the ink of a flat page, faint text included.
 
-    Otsu's threshold finds the strong ink. A faint piece counts when no strong ink is in it: so
-    grey text is found and the blurred edges of black letters do not tie them to their neighbours.
+    Grain is smoothed, then Otsu's threshold finds the strong ink. A faint piece counts when no
+    strong ink is in it: so grey text is found, and the blurred edges of black letters do not tie
+    them to their neighbours.
     """
-    noise = float(np.median(cv2.absdiff(grey, cv2.medianBlur(grey, 3))))
-    if noise > 0:
+    if np.median(cv2.absdiff(grey, cv2.medianBlur(grey, 3))) > 0:
         grey = np.asarray(cv2.GaussianBlur(grey, (3, 3), 0))
     split, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
-    limit = 255 - max(45.0, 8.0 * noise)
+    some = grey[::2, ::2]
+    paper, stain = np.percentile(some[some > split], (50, 10)) if some.max() > split else (255, 255)
+    limit = 255 - max(45.0, 3.0 * float(paper - stain))
     strong = (grey < min(max(split + 1, 110.0), max(limit, 190.0))).astype(np.uint8)
     if limit <= split + 10:
         return strong

@@ -18,10 +18,15 @@ Row = list[Segment]
 """Segments on one printed line, left to right."""
 
 _MIN_ROWS = 3
-_MIN_GUTTER = 0.9
-_SHORT_GUTTER = 2.0
+"""Rows that a column has at least."""
+_MIN_GUTTER, _SHORT_GUTTER = 0.9, 2.0
+"""Least width of a gutter, and of one beside few rows, in heights of a letter."""
 _MAX_SPACE = 2.5
+"""Widest space between words of one line, in heights of a letter."""
 _MAX_INDENT = 5.0
+"""Farthest from the gutter that a line of its right column begins, in heights of a letter."""
+_MAX_TRIES = 40
+"""Gutters that are looked at closely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
             if min(_num_rows(middle[between[0]], letter), _num_rows(near, letter)) >= _MIN_ROWS:
                 text = min(float(width[side].sum()) for side in between)
                 found.append((text, _Gutter(float(x), float(near.min()), float(near.max()))))
-    for _, gutter in sorted(found, key=lambda item: -item[0]):
+    for _, gutter in sorted(found, key=lambda item: -item[0])[:_MAX_TRIES]:
         if _parts_columns(segments, gutter, letter):
             return gutter
     return None
@@ -154,7 +159,7 @@ def _parts_columns(segments: list[Segment], gutter: _Gutter, letter: float) -> b
         return False
     white = min(s.left for s in sides[1]) - max(s.right for s in sides[0])
     large = max(float(np.median([s.letter for s in side])) for side in sides)
-    least = _SHORT_GUTTER if min(map(len, rows)) < 2 * _MIN_ROWS else 0.6
+    least = _SHORT_GUTTER if min(map(len, rows)) < 2 * _MIN_ROWS else 0.7 * _MIN_GUTTER
     if white < least * large:
         return False
     if all(_is_prose(side, letter) for side in rows):

@@ -11,9 +11,10 @@ import numpy as np
 from lightseek.blocks.order import Row
 from lightseek.blocks.segments import Segment
 
-_HEADING_SIZE = 1.2
-_HEADING_ROWS = 4
+_HEADING_SIZE, _HEADING_ROWS = 1.2, 4
+"""Letters of a heading over those of most text, at least; its rows, at most."""
 _SAME_SIZE = 1.2
+"""Letters of one paragraph over those of another row of it, at most."""
 
 
 @dataclass(frozen=True, slots=True)

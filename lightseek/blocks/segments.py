@@ -17,6 +17,8 @@ from lightseek.blocks.ink import Components, Sheet, components, letter_height
 
 _CANVAS_LETTER = 10.0
 """Height of a letter, in pixels, on the canvas on which letters are joined."""
+_MAX_SEGMENTS = 2000
+"""Of more runs than any page of text has, as in noise, the widest are kept."""
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ def find_segments(sheet: Sheet) -> tuple[list[Segment], Components]:
     text = ~drawn & (pieces.area >= max(3.0, 0.006 * letter**2))
     tall = pieces.height >= 0.55 * letter
     segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter, sheet.ink.shape)
+    segments = sorted(segments, key=lambda s: -s.width)[:_MAX_SEGMENTS]
     segments = _with_fragments_returned(segments, letter)
     _attach_small(segments, pieces, np.flatnonzero(text & ~tall), letter)
     whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
@@ -197,9 +200,14 @@ def _segment(pieces: Components, members: Int[np.ndarray, " M"]) -> Segment:
 
 
 def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Segment]:
-    """Give commas, loops and accents that began a run of their own to the run beside them."""
+    """Give commas, loops and accents that began a run of their own to the run beside them.
+
+    Args:
+        segments: Widest first.
+        letter: Typical height of a letter on the page.
+    """
     whole: list[Segment] = []
-    for segment in sorted(segments, key=lambda s: -s.width):
+    for segment in segments:
         host = None
         if segment.height < 1.05 * letter:
             least = 0.5 * segment.height if segment.width > 2 * letter else -letter
@@ -207,10 +215,10 @@ def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Seg
                 (
                     other
                     for other in whole
-                    if other.width > 2 * max(letter, segment.width)
+                    if 0.3 * letter < abs(segment.middle - other.middle) < 1.4 * letter
+                    and other.width > 2 * max(letter, segment.width)
                     and min(segment.bottom, other.bottom) - max(segment.top, other.top) > least
                     and max(segment.left - other.right, other.left - segment.right) < 0.8 * letter
-                    and 0.3 * letter < abs(segment.middle - other.middle) < 1.4 * letter
                 ),
                 key=lambda other: abs(segment.middle - other.middle),
                 default=None,
@@ -250,19 +258,21 @@ def _merged(segments: Iterable[Segment]) -> list[Segment]:
     """Join runs that overlap or nearly touch on the same line."""
     merged: list[Segment] = []
     for segment in sorted(segments, key=lambda s: s.left):
-        for other in merged:
-            letter = max(segment.letter, other.letter)
-            shared = min(segment.bottom, other.bottom) - max(segment.top, other.top)
-            if (
-                shared > 0.6 * min(segment.height, other.height)
-                and abs(segment.middle - other.middle) < 0.45 * letter
-                and segment.left - other.right < 0.8 * letter
-            ):
-                other.take(segment)
-                break
-        else:
+        host = next((other for other in merged if _is_one_run(other, segment)), None)
+        if host is None:
             merged.append(segment)
+        else:
+            host.take(segment)
     return merged
+
+
+def _is_one_run(before: Segment, after: Segment) -> bool:
+    letter = max(before.letter, after.letter)
+    if abs(before.middle - after.middle) >= 0.45 * letter:
+        return False
+    shared = min(before.bottom, after.bottom) - max(before.top, after.top)
+    level = shared > 0.6 * min(before.height, after.height)
+    return level and after.left - before.right < 0.8 * letter
 
 
 def _without_cut_lines(segments: list[Segment], pieces: Components, rows: int) -> list[Segment]:
@@ -277,13 +287,15 @@ def _without_cut_lines(segments: list[Segment], pieces: Components, rows: int) -
         near = max(1.0, 0.15 * segment.letter)
         return bool(max(np.mean(boxes[:, 1] <= near), np.mean(boxes[:, 3] >= rows - near)) > 0.4)
 
-    cuts = [s for s in segments if cut(s)]
-    whole = [s for s in segments if s not in cuts]
+    is_cut = [cut(s) for s in segments]
+    whole = [s for s, c in zip(segments, is_cut, strict=True) if not c]
     largest = max((s.tall for s in whole), default=0.0)
-    return whole + [
+    return [
         s
-        for s in cuts
-        if s.tall > 1.5 * largest or any(abs(s.middle - t.middle) < 0.6 * t.tall for t in whole)
+        for s, c in zip(segments, is_cut, strict=True)
+        if not c
+        or s.tall > 1.5 * largest
+        or any(abs(s.middle - t.middle) < 0.6 * t.tall for t in whole)
     ]
 
 

@@ -207,8 +207,8 @@ def needed_text(folder: Path, share: float = 1.0) -> Iterator[tuple[str, str]]:
         share: Of what is needed, evenly spread.
     """
     for paths in _groups(folder).values():
-        cap = int(MAX_CHARS_PER_LANGUAGE * share) // 2 // len(paths)
-        yield from ((path.name, "\n".join(_taken(path, cap))) for path in paths)
+        cap = MAX_CHARS_PER_LANGUAGE // 2 // len(paths)
+        yield from ((path.name, "\n".join(_taken(path, cap, share))) for path in paths)
 
 
 def _groups(folder: Path) -> dict[tuple[str, str], list[Path]]:
@@ -241,13 +241,13 @@ def _read(path: Path, max_chars: int, symbols: str, *, held_out: bool) -> str:
     return "\n".join(line for line in lines if len(line) >= _SHORTEST_PARAGRAPH)
 
 
-def _taken(path: Path, max_chars: int) -> Iterator[str]:
+def _taken(path: Path, max_chars: int, share: float = 1.0) -> Iterator[str]:
     """Paragraphs from all over a file, as they are."""
     content = path.read_bytes()
     if path.suffix == ".xz":
         content = lzma.decompress(content)
     text = content.decode("utf-8", errors="replace")
-    return _thinned(text.splitlines(), min(1.0, max_chars / max(1, len(text))))
+    return _thinned(text.splitlines(), share * min(1.0, max_chars / max(1, len(text))))
 
 
 def _is_held_out(paragraph: str) -> bool:

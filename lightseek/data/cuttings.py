@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from jaxtyping import Float, UInt8
 
 from lightseek.data import degrade
 from lightseek.data.kinds import Paper
-from lightseek.data.layouts import PageSample, PageSetter, scaled, toned
+from lightseek.data.layouts import PageSample, PageSetter, first_set, scaled, toned
 from lightseek.data.lettering import PrintedLine
 from lightseek.data.press import draw_look, wear
 from lightseek.data.strips import StripSample, label_strip
@@ -78,7 +79,7 @@ class TypesetStrips:
             difficulty: From 0, clean black print, to 1, every kind of wear.
         """
         look = draw_look(rng, difficulty)
-        page = self._set_slip(rng, width, look.scale_x / look.scale_y)
+        page = first_set(partial(self._try_slip, rng, width, look.scale_x / look.scale_y))
         line = _choose_line(rng, page)
         cut = _cut_around(rng, line)
         factors = page.factors(cut.scale * look.scale_y)
@@ -91,15 +92,14 @@ class TypesetStrips:
         to_image = matrix @ _square(_moved(-window[0], -window[1]))
         return label_strip(strip, scaled(line, factors), place @ _square(to_image), self._ids)
 
-    def _set_slip(self, rng: random.Random, width: int, stretch: float) -> SetPage:
-        narrow = width < STRIP_WIDTHS[-1]
-        kind = rng.choice(_NARROW_KINDS if narrow else _WIDE_KINDS)
-        share = rng.uniform(0.25 if width <= STRIP_WIDTHS[0] else 0.55, 1.1)
-        room = share * (width - 2 * _MARGIN) / _EM_PX * _SLIP_SIZE * stretch
+    def _try_slip(self, rng: random.Random, width: int, stretch: float) -> SetPage | None:
+        kind = rng.choice(_WIDE_KINDS if width >= STRIP_WIDTHS[-1] else _NARROW_KINDS)
+        px = rng.uniform(0.55, 1.1) * (width - 2 * _MARGIN)
+        room = px / _EM_PX * _SLIP_SIZE * stretch
         margin = _SLIP_SIZE
         height = _SLIP_LINES * 1.4 * _SLIP_SIZE + 2 * margin
         paper = Paper(room + 2 * margin, height, margin, margin)
-        return self._setter.set_kind(rng, kind, paper, _SLIP_SIZE)
+        return self._setter.try_kind(rng, kind, paper, _SLIP_SIZE)
 
 
 def cut_strips(sample: PageSample, rng: random.Random, ids: Mapping[str, int]) -> list[StripSample]:

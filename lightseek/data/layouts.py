@@ -8,8 +8,9 @@ Axes: H W pixels of the page.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ POINTS_PER_INCH = 72
 _PAPERS = ((595, 842), (595, 842), (595, 842), (612, 792), (420, 595), (499, 709), (842, 595))
 """A4, letter, A5, B5, and A4 on its side."""
 _ENLARGED_DPI = 220
-_TRIES = 12
+_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,30 +93,27 @@ class PageSetter:
         """
         if kind is not None and kind not in KINDS:
             raise UsageError(f"no kind of page {kind}: there are {', '.join(KINDS)}")
-        name = kind or rng.choice(list(KINDS))
-        page = self.set_kind(rng, name, _draw_paper(rng, name), rng.uniform(8, 14))
+        page = first_set(partial(self._try_page, rng, kind))
         scale = dpi / POINTS_PER_INCH
         image = _toned(page.image(scale), rng, difficulty)
         image = degrade.degrade(image, rng, difficulty, enlarged=dpi >= _ENLARGED_DPI)
         lines = (scaled(page.line(i), page.factors(scale)) for i in range(len(page)))
         return PageSample(image=image, text=page.text, lines=tuple(lines))
 
-    def set_kind(self, rng: random.Random, kind: str, paper: Paper, size: float) -> SetPage:
-        """Set a page of a kind on a paper, in type of a size in points, without wear.
+    def try_kind(self, rng: random.Random, kind: str, paper: Paper, size: float) -> SetPage | None:
+        """Set a kind on a paper, in type of a size in points, without wear.
 
-        Raises:
-            UsageError: If nothing that was tried could be set.
+        Returns:
+            The page, or None if a word was too long, a face odd or nothing there to print.
         """
-        for _ in range(_TRIES):
-            plain, strong = self._choose_hands(rng, kind)
-            writer = Writer(rng, self._corpus, plain, strong, paper, size)
-            page = self._typesetter.set(writer.manuscript(KINDS[kind]), plain.face)
-            if page is not None and len(page) > 0:
-                return page
-        raise UsageError(
-            f"no page of kind {kind} could be set in {_TRIES} tries: "
-            "the fonts draw other characters than they say, or the paper is too small"
-        )
+        plain, strong = self._choose_hands(rng, kind)
+        writer = Writer(rng, self._corpus, plain, strong, paper, size)
+        page = self._typesetter.set(writer.manuscript(KINDS[kind]), plain.face)
+        return page if page is not None and len(page) > 0 else None
+
+    def _try_page(self, rng: random.Random, kind: str | None) -> SetPage | None:
+        name = kind or rng.choice(list(KINDS))
+        return self.try_kind(rng, name, _draw_paper(rng, name), rng.uniform(8, 14))
 
     def _choose_hands(self, rng: random.Random, kind: str) -> tuple[Hand, Hand]:
         """A face for the text, mostly an upright one, and another of its family."""
@@ -123,6 +121,22 @@ class PageSetter:
         upright = [hand for hand in family if not (hand.face.bold or hand.face.italic)]
         plain = rng.choice(upright if upright and rng.random() < 0.8 else family)
         return plain, rng.choice([hand for hand in family if hand.face.bold] or family)
+
+
+def first_set(attempt: Callable[[], SetPage | None]) -> SetPage:
+    """The first page that an attempt gives.
+
+    Raises:
+        UsageError: If none of many does.
+    """
+    for _ in range(_TRIES):
+        page = attempt()
+        if page is not None:
+            return page
+    raise UsageError(
+        f"no page could be set in {_TRIES} attempts: the fonts draw other characters than they "
+        "say, or the text has none that they draw"
+    )
 
 
 def scaled(line: PrintedLine, factors: tuple[float, float]) -> PrintedLine:

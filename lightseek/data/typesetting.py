@@ -63,7 +63,7 @@ class Typesetter:
 
     def hand(self, face: Face) -> Hand | None:
         """How typst is asked for a face, or None if it would take another file for it."""
-        found = _fonts(self._folder)[1].get(str(face.path))
+        found = _fonts(self._folder)[1].get(face.path.resolve())
         return None if found is None else Hand(face, found)
 
     def pdf(self, source: str) -> bytes:
@@ -226,7 +226,7 @@ class SetPage:
 
 
 @lru_cache(maxsize=4)
-def _fonts(folder: Path) -> tuple[Any, dict[str, str]]:
+def _fonts(folder: Path) -> tuple[Any, dict[Path, str]]:
     """The fonts of a folder, and how to ask for those files that cannot be mistaken for others."""
     typst = require("typst", extra="synth")
     fonts = typst.Fonts(
@@ -237,7 +237,7 @@ def _fonts(folder: Path) -> tuple[Any, dict[str, str]]:
         key = (info.family.lower(), info.style, info.weight, info.stretch)
         found.setdefault(key, []).append(info)
     return fonts, {
-        str(Path(only.path).resolve()): f'font: "{only.family}", style: "{only.style}", '
+        Path(only.path).resolve(): f'font: "{only.family}", style: "{only.style}", '
         f"weight: {only.weight}, stretch: {only.stretch * 100}%"
         for only, *others in found.values()
         if not others

@@ -83,15 +83,23 @@ def test_a_batch_is_a_function_of_recipe_and_step_alone(
         assert_equal(other[step], drawn[step])
 
 
+def test_so_is_one_with_strips_of_typeset_pages(
+    batches: StripBatches, tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    recipe = replace(tiny_recipe, units=4, data=replace(tiny_recipe.data, typeset_share=0.5))
+    one, other = (StripBatches(recipe, tiny_config, tiny_tokenizer) for _ in range(2))
+    drawn = {step: one[step] for step in (0, 8)}
+    for step in (8, 0):
+        assert_equal(other[step], drawn[step])
+    assert not torch.equal(drawn[0].views, batches[0].views[: len(drawn[0].views)])
+
+
 def test_steps_and_seeds_differ(
     batches: StripBatches, tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
 ) -> None:
     seeded = StripBatches(replace(tiny_recipe, seed=4), tiny_config, tiny_tokenizer)
-    drawn = [batches[0], batches[1], seeded[0]]
-    texts = [tuple(map(tuple, batch.ids.tolist())) for batch in drawn]
-    assert len(set(texts)) == 3
-    rows = [row for text in texts for row in text]
-    assert len(set(rows)) == len(rows)
+    views = [view for batch in (batches[0], batches[1], seeded[0]) for view in batch.views]
+    assert len({view.numpy().tobytes() for view in views}) == len(views) == 24
 
 
 def test_shares_of_all_processes_are_the_strips_of_one(

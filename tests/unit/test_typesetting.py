@@ -125,3 +125,11 @@ def test_files_that_typst_would_confuse_are_not_asked_for(
         for path in tmp_path.iterdir()
     }
     assert known == {"CourierPrime.otf": True, "GenBasR.ttf": False, "twin.ttf": False}
+
+
+def test_folders_may_be_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(SHIPPED / "GenBasR.ttf", tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    folder = Path(tmp_path.name)
+    (face,) = load_faces(folder, LATIN)
+    assert Typesetter(folder).hand(face) is not None
