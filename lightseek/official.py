@@ -21,7 +21,7 @@ ORIGINAL = ("deepseek_vl_v2", "unlimited-ocr")
 TRANSFORMERS = ("unlimited_ocr",)
 
 BOOKKEEPING = frozenset(
-    (
+    [
         "_name_or_path",
         "architectures",
         "attention_dropout",
@@ -50,7 +50,7 @@ BOOKKEEPING = frozenset(
         "transformers_version",
         "use_cache",
         "v_head_dim",
-    )
+    ]
 )
 """Fields that say nothing about what a trained model computes."""
 

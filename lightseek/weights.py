@@ -8,7 +8,7 @@ device. Every tensor that is missing, unexpected or of another shape is named in
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from importlib import resources
@@ -373,23 +373,15 @@ def check_shapes(
         for name, shape in wanted.items()
         if name in found and found[name] != shape
     ]
-    faults = [
-        f"{kind}: {_shorten(names)}"
-        for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("misshapen", misshapen),
-        )
-        if names
-    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    faults = [f"{kind}: {_shorten(names)}" for kind, names in kinds.items() if names]
     if faults:
         raise ModelError(f"{source} does not fit its config: {'; '.join(faults)}")
 
 
-def _shorten(names: Iterable[str], limit: int = 5) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(listed[:limit]) + more
+def _shorten(names: list[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:

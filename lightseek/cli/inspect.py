@@ -12,7 +12,7 @@ from lightseek.cli.console import load_reader, progress_bar
 @click.argument("model")
 @click.option("--json", "json_", is_flag=True, help="Print the card as JSON.")
 def info(model: str, json_: bool) -> None:
-    r"""Say what a model is: sizes, memory, what a page costs; nothing is loaded.
+    """Say what a model is: sizes, memory, what a page costs; nothing is loaded.
 
     \b
     lightseek info nano

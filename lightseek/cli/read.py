@@ -3,13 +3,18 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+from rich.progress import Progress
 
 from lightseek.cli.console import complain, load_reader, progress_bar
-from lightseek.document import Document, Status
+from lightseek.document import Document, Page, Status
 from lightseek.errors import UsageError
+
+if TYPE_CHECKING:
+    from lightseek.ocr import Reading
 
 SUFFIXES = {"markdown": ".md", "text": ".txt", "json": ".json"}
 RENDER: dict[str, Callable[[Document], str]] = {
@@ -101,35 +106,39 @@ def read(
     with progress_bar() as bar:
         task = bar.add_task("reading", total=len(files))
         reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles)
-        read_all = ocr.read_all(
-            files,
-            mode=mode,
-            reading=reading,
-            on_page=lambda source, page: bar.update(
-                task, description=f"{Path(source).name} page {page.number}"
-            ),
-        )
+
+        def on_page(source: str, page: Page) -> None:
+            bar.update(task, description=f"{Path(source).name} page {page.number}")
+
+        read_all = ocr.read_all(files, mode=mode, reading=reading, on_page=on_page)
         for i, document in enumerate(read_all):
             bar.update(task, completed=i + 1)
             failed |= report_failures(document, bar.console)
             if crops is not None:
-                from lightseek.figures import crop_figures
-
-                document = crop_figures(
-                    document,
-                    files[i],
-                    crops[i],
-                    beside=output or Path(),
-                    dpi=dpi,
-                    password=password,
-                )
+                document = with_figures(document, files[i], crops[i], output or Path(), reading)
             if targets is None:
-                bar.stop()  # on a terminal, the bar and the result would share a line
-                click.echo(render(document), nl=False)
-                bar.start()
+                show(render(document), bar)
             elif document.ok or document.text.strip():
                 failed |= not save(targets[i], render(document), bar.console)
     sys.exit(int(failed))
+
+
+def with_figures(
+    document: Document, file: str, target: Path, beside: Path, reading: "Reading"
+) -> Document:
+    """Cut the figures out of a file and name them in its document."""
+    from lightseek.figures import crop_figures
+
+    return crop_figures(
+        document, file, target, beside=beside, dpi=reading.dpi, password=reading.password
+    )
+
+
+def show(text: str, bar: Progress) -> None:
+    """Print a result; on a terminal, it and the bar would share a line."""
+    bar.stop()
+    click.echo(text, nl=False)
+    bar.start()
 
 
 def report_failures(document: Document, console: Console) -> bool:
