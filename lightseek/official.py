@@ -20,38 +20,14 @@ from lightseek.errors import ModelError
 ORIGINAL = ("deepseek_vl_v2", "unlimited-ocr")
 TRANSFORMERS = ("unlimited_ocr",)
 
-BOOKKEEPING = frozenset(
-    [
-        "_name_or_path",
-        "architectures",
-        "attention_dropout",
-        "auto_map",
-        "aux_loss_alpha",
-        "candidate_resolutions",
-        "chunk_size_feed_forward",
-        "dtype",
-        "ep_size",
-        "head_dim",
-        "id2label",
-        "initializer_factor",
-        "initializer_range",
-        "is_encoder_decoder",
-        "label2id",
-        "mlp_ratio",
-        "output_attentions",
-        "output_hidden_states",
-        "output_router_logits",
-        "pad_token_id",
-        "pretraining_tp",
-        "problem_type",
-        "return_dict",
-        "seq_aux",
-        "torch_dtype",
-        "transformers_version",
-        "use_cache",
-        "v_head_dim",
-    ]
-)
+_TRAINING = {"attention_dropout", "aux_loss_alpha", "ep_size", "pretraining_tp", "seq_aux"}
+_STARTING = {"initializer_factor", "initializer_range", "dtype", "torch_dtype"}
+_LABELS = {"_name_or_path", "architectures", "auto_map", "transformers_version", "problem_type"}
+_CLASSES = {"id2label", "label2id", "is_encoder_decoder", "chunk_size_feed_forward"}
+_OUTPUT = {"output_attentions", "output_hidden_states", "output_router_logits", "return_dict"}
+_DERIVED = {"candidate_resolutions", "head_dim", "mlp_ratio", "v_head_dim"}
+_RUNNING = {"pad_token_id", "use_cache"}
+BOOKKEEPING = frozenset(_TRAINING | _STARTING | _LABELS | _CLASSES | _OUTPUT | _DERIVED | _RUNNING)
 """Fields that say nothing about what a trained model computes."""
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from lightseek.cli.console import load_reader, progress_bar
+from lightseek.cli import console as stderr
+from lightseek.cli.console import progress_bar
 
 
 @click.command()
@@ -53,7 +54,7 @@ def evaluate(
     from lightseek.eval.report import render_table
     from lightseek.eval.suite import evaluate as run
 
-    ocr = load_reader(model, device)
+    ocr = stderr.load_reader(model, device)
     with progress_bar() as bar:
         task = bar.add_task("reading", total=None)
         report = run(

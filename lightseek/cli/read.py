@@ -9,7 +9,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from lightseek.cli.console import complain, load_reader, progress_bar
+from lightseek.cli import console as stderr
+from lightseek.cli.console import complain, progress_bar
 from lightseek.document import Document, Page, Status
 from lightseek.errors import UsageError
 
@@ -99,7 +100,7 @@ def read(
     render = RENDER[format_]
     if format_ == "json" and targets is None and len(files) > 1:
         render = json_line
-    ocr = load_reader(model, device)
+    ocr = stderr.load_reader(model, device)
     from lightseek.ocr import Reading
 
     failed = False

@@ -67,7 +67,7 @@ def pdf(*texts: str) -> pikepdf.Pdf:
 def read(nano: OCR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
     """Read files of the current folder by the command line; the model is loaded already."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "load_reader", lambda model, device: nano)
+    monkeypatch.setattr("lightseek.cli.console.load_reader", lambda model, device: nano)
     return lambda *words: CliRunner(catch_exceptions=False).invoke(cli.main, ["read", *words])
 
 
@@ -203,7 +203,7 @@ class TestModelFolder:
 
     def test_not_there(self, folder: Path) -> None:
         shutil.rmtree(folder)
-        assert_refused(read_with(folder), "no model .*: give one of nano or a folder with config")
+        assert_refused(read_with(folder), "no model .*: give one of nano, a folder with config")
 
     @pytest.mark.parametrize("name", [CONFIG, TOKENIZER, WEIGHTS])
     def test_without_a_file(self, folder: Path, name: str) -> None:

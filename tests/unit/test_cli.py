@@ -47,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def run(ocr: OCR, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Give a command; the model is loaded already."""
-    monkeypatch.setattr(cli, "load_reader", lambda model, device: ocr)
+    monkeypatch.setattr("lightseek.cli.console.load_reader", lambda model, device: ocr)
 
     def give(*words: str, stdin: bytes | None = None, **env: str) -> Result:
         result = CliRunner(env=env).invoke(cli.main, words, input=stdin)

@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 from lightseek import ocr as ocr_module
 from lightseek.data.fonts import SHIPPED
 from lightseek.document import Box, Document, Page, Status
-from lightseek.errors import ModelError, PageError, UsageError
+from lightseek.errors import PageError, UsageError
 from lightseek.model import LightSeekOCR
 from lightseek.ocr import OCR, Reading
 from lightseek.pages import Source
 from lightseek.reader import StripText, read_strips
-from lightseek.tokenizer import Tokenizer, character_tokenizer
+from lightseek.tokenizer import Tokenizer
 from lightseek.weights import save_model
 
 FONT = ImageFont.truetype(SHIPPED / "Inter-Regular.otf", 30)
@@ -348,12 +348,3 @@ class TestWrongUse:
     def test_device_that_is_not_there(self, device: str) -> None:
         with pytest.raises(UsageError, match=f"no device {device} .*leave it out"):
             OCR(device=device)
-
-    def test_model_that_cannot_read_strips(
-        self, tiny_official_model: LightSeekOCR, tmp_path: Path
-    ) -> None:
-        vocabulary = tiny_official_model.config.decoder.vocab_size
-        symbols = "".join(map(chr, range(0x4E00, 0x4E00 + vocabulary - 6)))
-        save_model(tmp_path, tiny_official_model, character_tokenizer(symbols))
-        with pytest.raises(ModelError, match="has no place heads"):
-            OCR(tmp_path)

@@ -122,7 +122,7 @@ def test_a_folder_that_is_there_is_not_touched(recipe: Path) -> None:
 
 def test_a_pack_runs_its_own_package(recipe: Path) -> None:
     make_pack(recipe, Path("pack"))
-    command = Path("pack/lightseek/cli.py")
+    command = Path("pack/lightseek/cli/__init__.py")
     command.write_text(f"print('packed')\n{command.read_text(encoding='utf-8')}", encoding="utf-8")
     done = run_in(Path("pack").resolve(), "--help")
     assert done.returncode == 0, done.stderr
