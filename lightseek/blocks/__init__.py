@@ -39,14 +39,14 @@ __all__ = [
 def cut_page(image: Image.Image) -> list[Block]:
     """Cut a page into blocks of lines, in reading order; a blank page has none."""
     sheet = flat_sheet(image)
-    segments, pieces = find_segments(sheet)
+    found = find_segments(sheet)
     page = Box(0, 0, image.width, image.height)
-    body = body_size(segments)
+    body = body_size(found.segments)
     blocks = []
-    for column in reading_order(segments):
+    for column in reading_order(found.segments):
         for paragraph in paragraphs(column, body):
             cuts = (
-                [s for segment in row for s in cut_strips(sheet, pieces, segment, page)]
+                [s for segment in row for s in cut_strips(sheet, found, segment, page)]
                 for row in paragraph.rows
             )
             lines = tuple(

@@ -8,6 +8,7 @@ Axes: H W rows and columns of pixels, N pieces of ink.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -60,20 +61,25 @@ class Segment:
         self.pieces += other.pieces
 
 
-def find_segments(sheet: Sheet) -> tuple[list[Segment], Components]:
-    """Find the runs of letters.
+class Found(NamedTuple):
+    """What `find_segments` makes of a sheet."""
 
-    Returns:
-        The runs, and the pieces of ink they are made of; pictures and rules among these have lost
-        their label.
-    """
+    segments: list[Segment]
+    pieces: Components
+    """The ink that the segments are made of; pictures and rules have lost their label."""
+    loose: Bool[np.ndarray, " N"]
+    """Small pieces that belong to no segment: dirt, or dots of the faintest print."""
+
+
+def find_segments(sheet: Sheet) -> Found:
+    """Find the runs of letters."""
     pieces = _without_rules(sheet)
     letter = letter_height(pieces)
     if letter == 0:
-        return [], pieces
+        return Found([], pieces, np.zeros(len(pieces.area), bool))
     pictures = _pictures(pieces, letter)
     drawn = pictures | _rule_ends(pieces, letter) | _tick_boxes(pieces, letter)
-    text = ~drawn & (pieces.area >= max(3.0, 0.006 * letter**2))
+    text = ~drawn & (pieces.area >= max(1.0, 0.01 * letter**2))
     tall = pieces.height >= 0.55 * letter
     segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter, sheet.ink.shape)
     segments = sorted(segments, key=lambda s: -s.width)[:_MAX_SEGMENTS]
@@ -81,8 +87,11 @@ def find_segments(sheet: Sheet) -> tuple[list[Segment], Components]:
     _attach_small(segments, pieces, np.flatnonzero(text & ~tall), letter)
     whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
     whole = _without_cut_lines(whole, pieces, len(sheet.ink))
-    whole = _outside_pictures(whole, pieces, pictures)
-    return _without_turned(whole, letter), _unlabelled(pieces, drawn)
+    whole = _without_turned(_outside_pictures(whole, pieces, pictures), letter)
+    loose = ~drawn & (pieces.height < 0.4 * letter)
+    for segment in whole:
+        loose[segment.pieces] = False
+    return Found(whole, _unlabelled(pieces, drawn), loose)
 
 
 def _unlabelled(pieces: Components, drawn: Bool[np.ndarray, " N"]) -> Components:

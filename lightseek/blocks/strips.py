@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from lightseek.blocks.ink import Components, Sheet
-from lightseek.blocks.segments import Segment
+from lightseek.blocks.ink import Sheet
+from lightseek.blocks.segments import Found, Segment
 from lightseek.document import Box
 
 STRIP_HEIGHT = 64
@@ -57,14 +57,14 @@ class Block:
     box: Box
 
 
-def cut_strips(sheet: Sheet, pieces: Components, segment: Segment, page: Box) -> list[Strip]:
+def cut_strips(sheet: Sheet, found: Found, segment: Segment, page: Box) -> list[Strip]:
     """Cut one segment into as many strips as its length needs."""
     left, top, right, bottom = window = _window(segment, sheet.grey.shape)
-    grey = _without_neighbours(sheet, pieces, segment, window)
+    grey = _without_neighbours(sheet, found, segment, window)
     scale = min(LINE_HEIGHT / (bottom - top), _MAX_ENLARGEMENT)
     room = STRIP_WIDTHS[-1] - 2 * _MARGIN
     count = max(1, int(np.ceil((right - left) * scale / (room * _MAX_SQUEEZE))))
-    inked = _inked_columns(pieces.labels[segment.top : segment.bottom, left:right] > 0)
+    inked = _inked_columns(found.pieces.labels[segment.top : segment.bottom, left:right] > 0)
     cuts = [0, *_word_gaps(inked, count), right - left]
     strips = []
     for a, b in itertools.pairwise(cuts):
@@ -92,7 +92,7 @@ def _window(segment: Segment, shape: tuple[int, ...]) -> tuple[int, int, int, in
 
 
 def _without_neighbours(
-    sheet: Sheet, pieces: Components, segment: Segment, window: tuple[int, int, int, int]
+    sheet: Sheet, found: Found, segment: Segment, window: tuple[int, int, int, int]
 ) -> UInt8[np.ndarray, "H W"]:
     """The window with rules and the ink of other lines painted over.
 
@@ -100,11 +100,10 @@ def _without_neighbours(
     of two lines touch, a neighbour's tail is better than a missing letter.
     """
     left, top, right, bottom = window
-    grey, labels = sheet.grey[top:bottom, left:right], pieces.labels[top:bottom, left:right]
-    core = 0.4 * segment.letter
-    stays = (pieces.boxes[:, 3] >= segment.middle - core) & (
-        pieces.boxes[:, 1] <= segment.middle + core
-    )
+    boxes, core = found.pieces.boxes, 0.4 * segment.letter
+    grey, labels = sheet.grey[top:bottom, left:right], found.pieces.labels[top:bottom, left:right]
+    stays = (boxes[:, 3] >= segment.middle - core) & (boxes[:, 1] <= segment.middle + core)
+    stays |= found.loose
     stays[segment.pieces] = True
     kept = np.concatenate([[False], stays])[labels]
     foreign = (sheet.ink[top:bottom, left:right] > 0) & ~kept

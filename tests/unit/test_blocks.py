@@ -235,6 +235,20 @@ def test_dots_accents_and_commas_stay_with_their_line() -> None:
     assert_found_in_order(cut_page(page.image), page.boxes, iou=0.9)
 
 
+@pytest.mark.parametrize(("name", "size"), [("Inter-Regular.otf", 13), ("CourierPrime.otf", 15)])
+def test_no_dot_of_small_print_is_painted_over(name: str, size: int) -> None:
+    page = Sheet(400, 200)
+    for row in range(6):
+        page.line(20, 20 + 24 * row, "filing 8.8.8 in 3.50", size, name=name)
+    grey = np.asarray(page.image.convert("L"))
+    for strip in strips(cut_page(page.image)):
+        _, top, _, bottom = map(round, strip.box)
+        y, x = np.nonzero(grey[top - 1 : bottom] < 128)
+        row = (y + top - 0.5 - strip.to_page[1, 2]) / strip.to_page[1, 1]
+        column = (x + 0.5 - strip.to_page[0, 2]) / strip.to_page[0, 0]
+        assert strip.image[row.astype(int), column.astype(int)].max() < 200
+
+
 def test_neighbours_are_painted_over() -> None:
     page = Sheet()
     for row in range(3):
