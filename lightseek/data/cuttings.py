@@ -52,11 +52,6 @@ class _Cut(NamedTuple):
     scale: float
     """Pixels of the strip for one unit."""
 
-    @property
-    def width_px(self) -> float:
-        """Pixels across the strip."""
-        return (self.right - self.left) * self.scale
-
 
 class TypesetStrips:
     """Lines of small pages, a page set for each.
