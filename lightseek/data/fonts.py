@@ -29,13 +29,13 @@ SHIPPED = Path(__file__).parent.parent / "assets" / "fonts"
 MIN_FAMILIES = 150
 
 _PX = 40  # size at which a face is examined
-_RULES = 1  # raised when `_examine` changes, so that older indexes are made again
+_RULES = 2  # raised when `_examine` changes, so that older indexes are made again
 _INDEX_FROM = 10  # fewer faces are examined faster than an index is worth
 _LARGEST = 1_000_000  # bytes; beyond are faces of many scripts, which say nothing new in Latin
 _NOT_TEXT = re.compile(
     r"math|symbol|emoji|dingbat|music|ornament|braille|bar ?code|blank|redact|last ?resort|initial"
     r"|hairline|thin|ultra ?light|outline|inline|shadow(?!s)|small ?cap|smcp|caps|\bsc\b|swash"
-    r"|keyboard|ADF Style|D050000L",
+    r"|keyboard|ADF Style|D050000L|OCRB[EX]",
     re.IGNORECASE,
 )
 _TYPEWRITER = re.compile(

@@ -22,6 +22,7 @@ from lightseek.document import Box
 Extent = tuple[float, float, float, float]
 """Left, top, right and bottom of ink."""
 
+_MAX_ASCENT_EM, _MAX_DESCENT_EM = 1.1, 0.4
 _MEASURED_PX = 64  # a fixed size, so that what is known never depends on what was drawn before
 
 
@@ -39,7 +40,10 @@ class Type:
         self.face = face
         self.px = px
         self.font = ImageFont.truetype(face.path, px, layout_engine=ImageFont.Layout.BASIC)
-        self.ascent, self.descent = self.font.getmetrics()
+        ascent, descent = self.font.getmetrics()
+        # faces of many scripts declare room for stacked marks: Latin letters would come out tiny
+        self.ascent = min(ascent, round(_MAX_ASCENT_EM * px))
+        self.descent = min(descent, round(_MAX_DESCENT_EM * px))
         self.line_height = self.ascent + self.descent
         self._extents = extents
         self._advances: dict[str, float] = {}
