@@ -1,10 +1,11 @@
 """Strips to characters, views to answers: through encoder and decoder.
 
-Strips go in batches of one width; the views of a page go together, behind a prompt. Knows nothing
-of pages: a strip is a grey image of one line, which `lightseek.blocks` cuts; `lightseek.views`
-makes views.
+Strips are encoded in batches of one width and decoded in batches of any; the views of a page go
+together, behind a prompt. Knows nothing of pages: a strip is a grey image of one line, which
+`lightseek.blocks` cuts; `lightseek.views` makes views.
 
-Axes: Y X pixels of an image, V images of one batch, h w visual tokens down and across, L tokens.
+Axes: Y X pixels of an image, V images of one batch, h w visual tokens down and across, B P L
+prompts side by side and their tokens, D width.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -26,8 +28,10 @@ from lightseek.views import Mode, PageViews, find_mode
 PX_PER_CHARACTER = 4
 """No printed character of a strip is narrower on average: bounds the tokens of a strip."""
 SPARE_TOKENS = 20
-BATCH_PX = 64 * 512
-"""Pixels across all strips of a batch: more gain nothing and cost memory."""
+ENCODED_PX = 64 * 512
+"""Pixels across all strips that are encoded at once: more gain nothing and cost memory."""
+DECODED_AT_ONCE = 128
+"""Strips whose next characters are found together, whatever their width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class StripText:
     """Whether the reader came to the end."""
 
 
+@torch.inference_mode()
 def read_strips(
     model: LightSeekOCR, tokenizer: Tokenizer, strips: Sequence[UInt8[np.ndarray, "Y _"]]
 ) -> list[StripText]:
@@ -56,32 +61,55 @@ def read_strips(
     Returns:
         One result a strip, in order.
     """
+    prompts = _prompts(model, tokenizer, strips)
+    # strips of like width hold lines of like length: few wait for the longest of their batch
+    order = sorted(range(len(strips)), key=lambda i: strips[i].shape[1])
     results: dict[int, StripText] = {}
-    for width in sorted({strip.shape[1] for strip in strips}):
-        rows = [i for i, strip in enumerate(strips) if strip.shape[1] == width]
-        size = max(1, BATCH_PX // width)
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            read = _read_batch(model, tokenizer, np.stack([strips[i] for i in part]))
-            results.update(zip(part, read, strict=True))
+    for start in range(0, len(order), DECODED_AT_ONCE):
+        part = order[start : start + DECODED_AT_ONCE]
+        limits = [strips[i].shape[1] // PX_PER_CHARACTER + SPARE_TOKENS for i in part]
+        prompt, padding = _side_by_side([prompts[i] for i in part])
+        decoding = Decoding(max_tokens=limits[-1])
+        read = generate(model, prompt, tokenizer.eos_id, decoding, padding)
+        for i, result, limit in zip(part, read, limits, strict=True):
+            results[i] = _strip_text(tokenizer, result, limit)
     return [results[i] for i in range(len(strips))]
 
 
-@torch.inference_mode()
-def _read_batch(
+def _prompts(
+    model: LightSeekOCR, tokenizer: Tokenizer, strips: Sequence[UInt8[np.ndarray, "Y _"]]
+) -> list[Float[Tensor, "_ D"]]:
+    """What the decoder is given of each strip: its visual tokens and begin."""
+    prompts: dict[int, Tensor] = {}
+    for width in sorted({strip.shape[1] for strip in strips}):
+        rows = [i for i, strip in enumerate(strips) if strip.shape[1] == width]
+        size = max(1, ENCODED_PX // width)
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            prompt = _encode(model, tokenizer, np.stack([strips[i] for i in part]))
+            prompts.update(zip(part, prompt, strict=True))
+    return [prompts[i] for i in range(len(strips))]
+
+
+def _encode(
     model: LightSeekOCR, tokenizer: Tokenizer, pixels: UInt8[np.ndarray, "V Y X"]
-) -> list[StripText]:
+) -> Float[Tensor, "V L D"]:
     weight = model.embedding.weight
-    views = to_views(torch.from_numpy(pixels)).to(weight)
-    visual = model.visual_tokens(views)
+    visual = model.visual_tokens(to_views(torch.from_numpy(pixels)).to(weight))
     count, tokens = visual.shape[:2]
     ids = torch.tensor([[tokenizer.image_id] * tokens + [tokenizer.bos_id]] * count)
-    prompt = model.splice(ids.to(weight.device), visual.flatten(0, 1), tokenizer.image_id)
-    decoding = Decoding(max_tokens=pixels.shape[2] // PX_PER_CHARACTER + SPARE_TOKENS)
-    return [
-        _strip_text(tokenizer, result)
-        for result in generate(model, prompt, tokenizer.eos_id, decoding)
-    ]
+    return model.splice(ids.to(weight.device), visual.flatten(0, 1), tokenizer.image_id)
+
+
+def _side_by_side(
+    prompts: Sequence[Float[Tensor, "_ D"]],
+) -> tuple[Float[Tensor, "B P D"], Bool[Tensor, "B P"] | None]:
+    """Prompts filled up on their left to one length, and where; nothing where all are alike."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=prompts[0].device)
+    longest = int(lengths.max())
+    padded = [F.pad(prompt, (0, 0, longest - len(prompt), 0)) for prompt in prompts]
+    padding = torch.arange(longest, device=lengths.device) < (longest - lengths)[:, None]
+    return torch.stack(padded), padding if bool(padding.any()) else None
 
 
 def to_views(pixels: UInt8[Tensor, "V Y X"]) -> Float[Tensor, "V 1 Y X"]:
@@ -90,15 +118,17 @@ def to_views(pixels: UInt8[Tensor, "V Y X"]) -> Float[Tensor, "V 1 Y X"]:
     return views.contiguous(memory_format=torch.channels_last)
 
 
-def _strip_text(tokenizer: Tokenizer, result: Generated) -> StripText:
+def _strip_text(tokenizer: Tokenizer, result: Generated, limit: int) -> StripText:
+    """What was read, up to the tokens that a strip of its width may hold."""
     assert result.places is not None, "strips are read by models with place heads"
     # a special token that a poor model writes is no character
-    kept = [i for i, token in enumerate(result.ids) if token not in tokenizer.special_ids]
+    ids = result.ids[:limit]
+    kept = [i for i, token in enumerate(ids) if token not in tokenizer.special_ids]
     return StripText(
-        tokenizer.decode(result.ids),
+        tokenizer.decode(ids),
         np.exp(np.array(result.logprobs, dtype=np.float32)[kept]),
         np.array(result.places, dtype=np.float32).reshape(-1, 2)[kept],
-        result.finished,
+        result.finished and len(result.ids) <= limit,
     )
 
 

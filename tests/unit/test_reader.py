@@ -72,8 +72,9 @@ def test_strips_that_fill_several_batches_come_back_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = read_strips(tiny_model, tiny_tokenizer, strips)
-    for batch_px in (1, 600):
-        monkeypatch.setattr(reader, "BATCH_PX", batch_px)
+    for encoded_px, decoded in ((1, 128), (600, 2), (64 * 512, 1)):
+        monkeypatch.setattr(reader, "ENCODED_PX", encoded_px)
+        monkeypatch.setattr(reader, "DECODED_AT_ONCE", decoded)
         found = read_strips(tiny_model, tiny_tokenizer, strips)
         for result, other in zip(found, expected, strict=True):
             assert_same(result, other)
