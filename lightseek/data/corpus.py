@@ -172,6 +172,10 @@ class Corpus:
             for language, kinds in self._shelves.items()
         }
 
+    def as_written(self, rng: random.Random, num_chars: int) -> str:
+        """Running text of at least so many characters, with nothing changed."""
+        return clean(self._shelf(rng).piece(rng, num_chars), self._drawable)
+
     def sample(self, rng: random.Random, num_chars: int) -> str:
         """A piece of text to draw, of at least so many characters.
 

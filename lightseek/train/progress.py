@@ -116,6 +116,10 @@ class Reporter:
         self._writer.add_scalar("held_out_cer", score.cer, progress.strips)
         self._console.print(f"step {progress.step}: held-out CER {score.cer:.4f}")
 
+    def paused(self, folder: RunFolder) -> None:
+        """The run waits until it is told to go on."""
+        self._console.print(f"paused: lightseek resume {folder.path} lets it go on")
+
     def _figures(self, progress: Progress, means: Means) -> str:
         seconds = max(1e-9, progress.seconds - self._first.seconds)
         steps = max(1, progress.step - self._first.step)
@@ -147,6 +151,9 @@ class Silence:
 
     def evaluated(self, progress: Progress, score: Score) -> None:
         """Held-out strips have been read."""
+
+    def paused(self, folder: RunFolder) -> None:
+        """The run waits until it is told to go on."""
 
 
 @contextmanager

@@ -214,7 +214,7 @@ class Trainer:
         batches = self._draw(range(first, last))
         saved_at = time.monotonic()
         for step in range(first, last):
-            self._wait_while_paused()
+            self._wait_while_paused(report)
             started = time.monotonic()
             batch = next(batches)
             drawing = time.monotonic() - started
@@ -292,7 +292,9 @@ class Trainer:
                 start=self.job.start,
             )
 
-    def _wait_while_paused(self) -> None:
+    def _wait_while_paused(self, report: Reporter | Silence) -> None:
+        if self.job.folder.pause_file.exists():
+            report.paused(self.job.folder)
         while self.job.folder.pause_file.exists() and not self.interrupted:
             time.sleep(1.0)
 

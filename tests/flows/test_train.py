@@ -175,7 +175,11 @@ def test_interrupts_are_the_run_s_while_it_runs(
 
 
 def test_a_pause_file_holds_the_run_until_it_is_gone(
-    recipe: Recipe, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pause = RunFolder(tmp_path).pause_file
     slept: list[int] = []
@@ -189,6 +193,7 @@ def test_a_pause_file_holds_the_run_until_it_is_gone(
     with before_step(3, pause.touch):
         go(recipe, tmp_path, steps=STEPS, save_minutes=0)
     assert slept == [4] * 5
+    assert "lightseek resume" in capsys.readouterr().err
     assert_same(tmp_path, whole)
 
 

@@ -58,6 +58,14 @@ def test_samples_hold_only_what_can_be_drawn(corpus: Corpus) -> None:
     assert "  " not in text
 
 
+def test_text_as_written_is_running_text(corpus: Corpus) -> None:
+    rng = random.Random(3)
+    for _ in range(20):
+        text = corpus.as_written(rng, 60)
+        assert len(text) >= 60
+        assert sum(c.islower() for c in text) > 30
+
+
 def test_every_symbol_turns_up(corpus: Corpus) -> None:
     counts = Counter("".join(_samples(corpus, 3_000, 200)))
     assert min(counts[symbol] for symbol in LATIN) >= 20
