@@ -17,6 +17,11 @@ from torch import Tensor, nn
 from lightseek.attention import Mlp, attend
 from lightseek.config import DecoderConfig, MoeConfig
 
+HIDDEN = float("-inf")
+"""Score of a token that may not be seen."""
+GROWTH = 32
+"""Tokens by which a cache grows: seldom enough, and few of them empty."""
+
 
 class Rotary(NamedTuple):
     """Cosine and sine of every position's angles."""
@@ -36,33 +41,59 @@ class Rotary(NamedTuple):
 
 
 class KvCache:
-    """Keys and values of every layer, with room for the whole sequence.
+    """Keys and values of every layer, growing with the sequence.
+
+    Matrix products copy what does not lie side by side, so the tokens of a sequence do, and a
+    few places behind them that are not written yet.
 
     Args:
         config: Sizes of the decoder.
         batch: Sequences.
-        room: Tokens that fit.
         like: A tensor whose device and dtype the cache takes.
     """
 
-    def __init__(self, config: DecoderConfig, *, batch: int, room: int, like: Tensor) -> None:
-        shape = (config.depth, batch, config.heads, room, config.dim // config.heads)
-        # not zeroed: memory that is never written is never taken, and the limit is far away
+    def __init__(self, config: DecoderConfig, *, batch: int, like: Tensor) -> None:
+        shape = (config.depth, batch, config.heads, 0, config.dim // config.heads)
         self.keys = like.new_empty(shape)
         self.values = like.new_empty(shape)
         self.length = 0
 
+    @property
+    def room(self) -> int:
+        """Tokens that fit before it grows."""
+        return self.keys.shape[3]
+
+    def reserve(self, count: int) -> None:
+        """Make room for so many more tokens."""
+        lacking = self.length + count - self.room
+        if lacking > 0:
+            added = -(-lacking // GROWTH) * GROWTH
+            # zeros: what is not written is hidden, and must not be a NaN behind its mask
+            self.keys, self.values = (
+                F.pad(stored, (0, 0, 0, added)) for stored in (self.keys, self.values)
+            )
+
     def extend(
         self, layer: int, key: Float[Tensor, "B A L K"], value: Float[Tensor, "B A L K"]
-    ) -> tuple[Float[Tensor, "B A M K"], Float[Tensor, "B A M K"]]:
-        """Write new tokens behind the old ones and return all of them.
+    ) -> tuple[Float[Tensor, "B A T K"], Float[Tensor, "B A T K"]]:
+        """Write new tokens behind the old ones and return all places, the empty ones too.
 
         `length` moves once a step, in `Decoder.forward`: all layers write at one place.
         """
         stop = self.length + key.shape[2]
         self.keys[layer, :, :, self.length : stop] = key
         self.values[layer, :, :, self.length : stop] = value
-        return self.keys[layer, :, :, :stop], self.values[layer, :, :, :stop]
+        return self.keys[layer], self.values[layer]
+
+    def hide_empty(
+        self, bias: Float[Tensor, "*B L M"] | None, count: int
+    ) -> Float[Tensor, "*B L T"] | None:
+        """The bias of so many new tokens, with what is not written yet out of their sight."""
+        stop = self.length + count
+        if stop == self.room:
+            return bias
+        seen = self.keys.new_zeros(1, stop) if bias is None else bias
+        return F.pad(seen, (0, self.room - stop), value=HIDDEN)
 
     def select(self, rows: Int[Tensor, " R"]) -> None:
         """Keep these sequences, in this order: finished ones leave, beams are copied."""
@@ -218,6 +249,9 @@ class Decoder(nn.Module):
             bias: Added to attention scores: minus infinity where a token may not look.
             cache: Earlier tokens; the new ones are written behind them.
         """
+        if cache is not None:
+            cache.reserve(x.shape[1])
+            bias = cache.hide_empty(bias, x.shape[1])
         for layer in self.layers:
             x = layer(x, rotary, bias, cache)
         if cache is not None:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lightseek.decoder import KvCache
+from lightseek.decoder import HIDDEN, KvCache
 from lightseek.errors import UsageError
-from lightseek.model import HIDDEN, LightSeekOCR, Places, Predicted, attention_bias
+from lightseek.model import LightSeekOCR, Places, Predicted, attention_bias
 
 KEPT_SHARE = 0.75
 """Rows leave the batch when no more than this share of it is still being read."""
@@ -203,7 +203,7 @@ class _Sequences:
         self.model, self.prompt, self.padding = model, prompt, padding
         batch, length = prompt.shape[:2]
         room = length + max_tokens
-        self.cache = KvCache(model.config.decoder, batch=batch, room=room, like=prompt)
+        self.cache = KvCache(model.config.decoder, batch=batch, like=prompt)
         positions = torch.arange(room, device=prompt.device).expand(batch, -1)
         if padding is None:
             positions = positions[:1]

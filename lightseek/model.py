@@ -17,12 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lightseek.config import TOKEN_PX, DecoderConfig, ModelConfig, PlaceConfig
-from lightseek.decoder import Decoder
+from lightseek.decoder import HIDDEN, Decoder
 from lightseek.encoder import DeepEncoder
 from lightseek.views import Grid
-
-HIDDEN = float("-inf")
-"""Score of a token that may not be seen."""
 
 
 class Places(NamedTuple):

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightseek import decoder as decoding
 from lightseek.config import DecoderConfig, ModelConfig
 from lightseek.decoder import Decoder, KvCache, MoeFeedForward, SelfAttention, make_norm
 from lightseek.model import LightSeekOCR, attention_bias
@@ -26,11 +27,15 @@ def full(decoder: Decoder, x: Tensor, prefix: int) -> Tensor:
 
 
 @pytest.mark.parametrize("first", [1, 4, 9])
+@pytest.mark.parametrize("growth", [1, 4, 32])
 @torch.inference_mode()
-def test_cached_steps_equal_the_full_forward(model: LightSeekOCR, first: int) -> None:
+def test_cached_steps_equal_the_full_forward(
+    model: LightSeekOCR, first: int, growth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "GROWTH", growth)
     decoder = model.decoder
     x = torch.randn(2, 10, decoder.config.dim)
-    cache = KvCache(decoder.config, batch=2, room=10, like=x)
+    cache = KvCache(decoder.config, batch=2, like=x)
     rotary = decoder.rotary(torch.arange(10)[None], x)
     bias = attention_bias(decoder.config, first, first, like=x)
     parts = [decoder(x[:, :first], rotary.at(0, first), bias, cache)]
@@ -47,7 +52,7 @@ def test_a_cache_keeps_and_copies_rows(model: LightSeekOCR) -> None:
     rows = torch.tensor([2, 0, 2, 2])
     rotary = decoder.rotary(torch.arange(5)[None], x)
     bias = attention_bias(decoder.config, 4, 4, like=x)
-    cache = KvCache(decoder.config, batch=3, room=5, like=x)
+    cache = KvCache(decoder.config, batch=3, like=x)
     decoder(x[:, :4], rotary.at(0, 4), bias, cache)
     cache.select(rows)
     last = decoder(x[rows, 4:], rotary.at(4, 1), None, cache)
