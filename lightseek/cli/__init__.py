@@ -4,6 +4,7 @@
     inspect.py    info, eval
     train.py      train, pause, resume
     synth.py      synth fetch, sheet, pack
+    data.py       data check
     console.py    what they show on stderr
 
 Exit codes: 0 all is well, 1 something could not be read, 2 wrong use.
@@ -17,6 +18,7 @@ from typing import Any
 import click
 
 from lightseek import __version__
+from lightseek.cli.data import data
 from lightseek.cli.inspect import evaluate, info
 from lightseek.cli.read import read
 from lightseek.cli.synth import synth
@@ -56,5 +58,5 @@ def main() -> None:
         sys.stdout.reconfigure(encoding="utf-8")
 
 
-for _command in (read, info, evaluate, train, pause, resume, synth):
+for _command in (read, info, evaluate, train, pause, resume, synth, data):
     main.add_command(_command)
