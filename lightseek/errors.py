@@ -3,6 +3,7 @@
     LightSeekError
     ├── UsageError          the call asks for something that does not exist
     ├── PageError           a file or one of its pages cannot be read
+    ├── DataError           a data set, or a row of it, cannot be used
     ├── ModelError          a model folder, its config, tokenizer or weights do not fit
     └── MissingExtraError   an optional dependency is not installed
 
@@ -23,6 +24,10 @@ class UsageError(LightSeekError):
 
 class PageError(LightSeekError):
     """A file or one of its pages cannot be read."""
+
+
+class DataError(LightSeekError):
+    """A data set, or a row of it, cannot be used."""
 
 
 class ModelError(LightSeekError):

@@ -4,6 +4,8 @@
     inspect.py    info, eval
     train.py      train, pause, resume
     synth.py      synth fetch, sheet, pack
+    render.py     render, roundtrip
+    data.py       data check
     console.py    what they show on stderr
 
 Exit codes: 0 all is well, 1 something could not be read, 2 wrong use.
@@ -17,8 +19,10 @@ from typing import Any
 import click
 
 from lightseek import __version__
+from lightseek.cli.data import data
 from lightseek.cli.inspect import evaluate, info
 from lightseek.cli.read import read
+from lightseek.cli.render import render, roundtrip
 from lightseek.cli.synth import synth
 from lightseek.cli.train import pause, resume, train
 from lightseek.errors import LightSeekError
@@ -56,5 +60,5 @@ def main() -> None:
         sys.stdout.reconfigure(encoding="utf-8")
 
 
-for _command in (read, info, evaluate, train, pause, resume, synth):
+for _command in (read, info, evaluate, train, pause, resume, synth, data, render, roundtrip):
     main.add_command(_command)

@@ -84,21 +84,35 @@ class Typesetter:
             The page, or None if what is printed is not the text, or not all of it on the page.
         """
         document = pdfium.PdfDocument(self.pdf(manuscript.source))
-        page = SetPage(document, _body_height(face))
+        page = SetPage(document[0], _body_height(face))
         return page if page.find(manuscript.text) else None
+
+    def set_all(self, manuscript: Manuscript, face: Face) -> "list[SetPage] | None":
+        """Set all pages of a manuscript; arguments as for `set`.
+
+        Returns:
+            The pages, or None if what is printed is not the text, or not all of it on the pages.
+        """
+        rest, pages = manuscript.text, []
+        for sheet in pdfium.PdfDocument(self.pdf(manuscript.source)):
+            page = SetPage(sheet, _body_height(face))
+            if not page.find(rest):
+                return None
+            rest = _after(rest, page.num_drawn)
+            pages.append(page)
+        return None if rest.strip() else pages
 
 
 class SetPage:
     """A page of a PDF and the lines on it; lengths are in points, from the top left.
 
     Args:
-        document: Its first page is taken.
+        page: Of a PDF.
         body_height: Of the type, in em.
     """
 
-    def __init__(self, document: pdfium.PdfDocument, body_height: float) -> None:
-        self._document = document
-        self._page = document[0]
+    def __init__(self, page: pdfium.PdfPage, body_height: float) -> None:
+        self._page = page
         self._texts = self._page.get_textpage()
         self._body_height = body_height
         self.width, self.height = self._page.get_size()
@@ -135,6 +149,11 @@ class SetPage:
         """Its lines, with blank lines between blocks."""
         lines = (f"{run.after}{_written(run)}" for run in self._runs)
         return "".join(lines).removeprefix(BLOCK).removeprefix(LINE)
+
+    @property
+    def num_drawn(self) -> int:
+        """Characters on it, white space aside."""
+        return sum(len(run.glyphs) for run in self._runs)
 
     def extent(self, line: int) -> float:
         """Length of a line from the first to the last of its characters."""
@@ -263,6 +282,12 @@ def _characters(text: str) -> Iterator[tuple[str, str]]:
         else:
             yield character, after
             after = ""
+
+
+def _after(text: str, num_drawn: int) -> str:
+    """A text without so many characters at its beginning, white space not counted."""
+    places = (i for i, character in enumerate(text) if not character.isspace())
+    return text[next(islice(places, num_drawn, None), len(text)) :]
 
 
 def _is_shown(character: str, drawn: str) -> bool:
