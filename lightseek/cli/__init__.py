@@ -2,7 +2,9 @@
 
     read.py       read
     inspect.py    info, eval
+    explain.py    explain
     train.py      train, pause, resume
+    study.py      study compression
     synth.py      synth fetch, sheet, pack
     console.py    what they show on stderr
 
@@ -17,8 +19,10 @@ from typing import Any
 import click
 
 from lightseek import __version__
+from lightseek.cli.explain import explain
 from lightseek.cli.inspect import evaluate, info
 from lightseek.cli.read import read
+from lightseek.cli.study import study
 from lightseek.cli.synth import synth
 from lightseek.cli.train import pause, resume, train
 from lightseek.errors import LightSeekError
@@ -56,5 +60,5 @@ def main() -> None:
         sys.stdout.reconfigure(encoding="utf-8")
 
 
-for _command in (read, info, evaluate, train, pause, resume, synth):
+for _command in (read, info, evaluate, explain, train, pause, resume, study, synth):
     main.add_command(_command)
