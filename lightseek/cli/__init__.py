@@ -2,7 +2,9 @@
 
     read.py       read
     inspect.py    info, eval
+    explain.py    explain
     train.py      train, pause, resume
+    study.py      study compression
     synth.py      synth fetch, sheet, pack
     render.py     render, roundtrip
     data.py       data check
@@ -20,9 +22,11 @@ import click
 
 from lightseek import __version__
 from lightseek.cli.data import data
+from lightseek.cli.explain import explain
 from lightseek.cli.inspect import evaluate, info
 from lightseek.cli.read import read
 from lightseek.cli.render import render, roundtrip
+from lightseek.cli.study import study
 from lightseek.cli.synth import synth
 from lightseek.cli.train import pause, resume, train
 from lightseek.errors import LightSeekError
@@ -60,5 +64,10 @@ def main() -> None:
         sys.stdout.reconfigure(encoding="utf-8")
 
 
-for _command in (read, info, evaluate, train, pause, resume, synth, data, render, roundtrip):
+_COMMANDS = (
+    *(read, info, evaluate, explain),
+    *(train, pause, resume, study),
+    *(synth, data, render, roundtrip),
+)
+for _command in _COMMANDS:
     main.add_command(_command)

@@ -23,7 +23,7 @@ LAYERS = (
     "reader info",
     "ocr figures",
     "lightseek",
-    "train",
+    "train explain study",
     "cli",
     "__main__",
 )

@@ -1,0 +1,225 @@
+"""What the reader saw of a page: its views, where they lie, and the prompts made of them.
+
+A strip is a view and a prompt of its own; the views of the official family stand together behind
+one prompt. Either way visual tokens are numbered through the whole page, view after view, row by
+row. Knows nothing of attention or colours.
+
+Axes: P prompt tokens, D width, N visual tokens of a prompt, h w of a view.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+
+from lightseek.blocks import Strip, cut_page
+from lightseek.config import TOKEN_PX
+from lightseek.document import Box, Line, Page, Word
+from lightseek.encoder import Encoded
+from lightseek.grounding import IMAGE
+from lightseek.model import LightSeekOCR
+from lightseek.reader import find_look, make_prompt, to_views
+from lightseek.tokenizer import Tokenizer
+from lightseek.views import PageViews, View, make_views
+
+_AROUND_INK = 0.15
+"""Of the height of a strip's ink: what is shown around it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """How a model of the official family is asked; nothing of it concerns strips."""
+
+    mode: str | None
+    prompt: str | None
+    max_tokens: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Seen:
+    """A view as the encoder saw it."""
+
+    kind: str
+    """`strip`, `tile` or `page`."""
+    to_page: Float[np.ndarray, "2 3"]
+    """From pixels of the view to those of the page."""
+    box: Box
+    """What it shows of the page: margins and neighbours aside."""
+    first: int
+    """Number of its first visual token on the page."""
+    encoded: Encoded
+    """Of this view alone."""
+
+    @property
+    def rows(self) -> int:
+        """Visual tokens down."""
+        return self.encoded.tokens.shape[1]
+
+    @property
+    def cols(self) -> int:
+        """Visual tokens across."""
+        return self.encoded.tokens.shape[2]
+
+    @property
+    def size(self) -> int:
+        """Visual tokens of the view."""
+        return self.rows * self.cols
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Passage:
+    """A prompt and what was written behind it."""
+
+    prompt: Float[Tensor, "1 P D"]
+    spots: Int[Tensor, " N"]
+    """Where in the prompt its visual tokens stand, in the order of their numbers."""
+    first: int
+    """Number of the first of them on the page."""
+    text: str
+    words: tuple[Word, ...] = ()
+    """Those of the text with their boxes, where these are known."""
+    strip: Strip | None = None
+    """What was read, by models that read strips."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """All views of a page, and all that was read."""
+
+    views: tuple[Seen, ...]
+    passages: tuple[Passage, ...]
+
+
+@torch.inference_mode()
+def find_sight(
+    model: LightSeekOCR, tokenizer: Tokenizer, image: Image.Image, page: Page, question: Question
+) -> Sight:
+    """See a page again as it was seen when it was read.
+
+    Args:
+        model: What read it.
+        tokenizer: Its tokenizer.
+        image: The page.
+        page: What was read.
+        question: What was asked.
+    """
+    if model.config.decoder.row_marks:
+        return _see_views(model, tokenizer, image, page, question)
+    views: list[Seen] = []
+    passages: list[Passage] = []
+    for strip, words in strips_with_words(image, page):
+        first = views[-1].first + views[-1].size if views else 0
+        views.append(_see_strip(model, strip, first))
+        if words:
+            passages.append(_read_strip(model, tokenizer, views[-1], strip, words))
+    return Sight(tuple(views), tuple(passages))
+
+
+def strips_with_words(image: Image.Image, page: Page) -> Iterator[tuple[Strip, tuple[Word, ...]]]:
+    """The strips of a page, and the words that were read on each."""
+    lines = {line.box: line for region in page.regions for line in region.lines}
+    for block in cut_page(image):
+        for cut in block.lines:
+            read = lines.get(cut.box)
+            yield from _split(read, cut.strips) if read else ((s, ()) for s in cut.strips)
+
+
+def _split(line: Line, strips: tuple[Strip, ...]) -> Iterator[tuple[Strip, tuple[Word, ...]]]:
+    """Words stand in the order of their strips, and inside them."""
+    waiting = list(line.words)
+    for strip in strips:
+        own = []
+        while waiting and _contains(strip.box, waiting[0].box):
+            own.append(waiting.pop(0))
+        yield strip, tuple(own)
+
+
+def _contains(outer: Box, inner: Box) -> bool:
+    return outer.left <= inner.left and inner.right <= outer.right
+
+
+def _see_strip(model: LightSeekOCR, strip: Strip, first: int) -> Seen:
+    pixels = to_views(torch.from_numpy(strip.image)[None])
+    encoded = model.encoder(pixels.to(model.embedding.weight))
+    around = _AROUND_INK * strip.box.height
+    left, top, right, bottom = strip.box
+    box = Box(left - around, top - around, right + around, bottom + around)
+    return Seen(kind="strip", to_page=strip.to_page, box=box, first=first, encoded=encoded)
+
+
+def _read_strip(
+    model: LightSeekOCR, tokenizer: Tokenizer, seen: Seen, strip: Strip, words: tuple[Word, ...]
+) -> Passage:
+    visual = model.place_tokens(seen.encoded.tokens)[0]
+    ids = torch.tensor([[tokenizer.image_id] * len(visual) + [tokenizer.bos_id]])
+    prompt = model.splice(ids.to(visual.device), visual, tokenizer.image_id)
+    return Passage(
+        prompt=prompt,
+        spots=torch.arange(len(visual)),
+        first=seen.first,
+        text=" ".join(word.text for word in words),
+        words=words,
+        strip=strip,
+    )
+
+
+def _see_views(
+    model: LightSeekOCR, tokenizer: Tokenizer, image: Image.Image, page: Page, question: Question
+) -> Sight:
+    look = find_look(model, tokenizer, mode=question.mode, prompt=question.prompt)
+    views = make_views(image, look.mode)
+    encoded: list[Encoded] = []
+    with model.encoder.register_forward_hook(lambda module, given, made: encoded.append(made)):
+        prompt = make_prompt(model, tokenizer, views, look.prompt)
+    seen = _seen_views(views, encoded, Box(0, 0, image.width, image.height))
+    before = tokenizer.encode_prompt(look.prompt.split(IMAGE)[0])
+    spots = 1 + len(before) + _spots(model, views, seen)
+    passage = Passage(prompt=prompt, spots=spots, first=0, text=page.text)
+    return Sight(seen, (passage,) if page.text else ())
+
+
+def _seen_views(views: PageViews, encoded: list[Encoded], page: Box) -> tuple[Seen, ...]:
+    """Tiles in reading order, then the page view."""
+    whole, *tiled = encoded
+    kinds = [("tile", view, _one(tiled[0], i)) for i, view in enumerate(views.tiles)]
+    seen: list[Seen] = []
+    for kind, view, own in [*kinds, ("page", views.page, whole)]:
+        first = seen[-1].first + seen[-1].size if seen else 0
+        box = _shown(view, own, page)
+        seen.append(Seen(kind=kind, to_page=view.to_page, box=box, first=first, encoded=own))
+    return tuple(seen)
+
+
+def _one(batch: Encoded, index: int) -> Encoded:
+    own = slice(index, index + 1)
+    return Encoded(local=batch.local[own], fused=batch.fused[own], tokens=batch.tokens[own])
+
+
+def _shown(view: View, encoded: Encoded, page: Box) -> Box:
+    rows, cols = encoded.tokens.shape[1:3]
+    box = view.box_to_page(Box(0, 0, cols * TOKEN_PX, rows * TOKEN_PX))
+    left, right = np.clip([box.left, box.right], page.left, page.right).tolist()
+    top, bottom = np.clip([box.top, box.bottom], page.top, page.bottom).tolist()
+    return Box(left, top, right, bottom)
+
+
+def _spots(model: LightSeekOCR, views: PageViews, seen: tuple[Seen, ...]) -> Int[Tensor, " N"]:
+    """Where `lay_out` puts each visual token, found by laying out their numbers."""
+    numbers = [torch.arange(1.0, s.size + 1).add(s.first).view(s.rows, s.cols, 1) for s in seen]
+    wide = [
+        n.expand(-1, -1, model.config.decoder.dim).to(model.embedding.weight.device)
+        for n in numbers
+    ]
+    *tiles, page = wide
+    stacked = torch.stack(tiles) if tiles else None
+    blank = None if stacked is None else torch.zeros_like(stacked)
+    # what marks rows and views is the same in both, and leaves nothing
+    laid = model.lay_out(stacked, views.grid, page)[:, 0]
+    marks = model.lay_out(blank, views.grid, torch.zeros_like(page))[:, 0]
+    found = (laid - marks).round().long()
+    spots = found.nonzero()[:, 0]
+    return spots[found[spots].argsort()]

@@ -1,0 +1,52 @@
+"""Write docs/compression.md and its plot from what `lightseek study compression` found.
+
+    lightseek study compression -o compression --pages 4
+    python runs/compression.py compression/compression.json
+
+The tables stand between markers; all prose around them is kept.
+"""
+
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from lightseek.study.chart import draw_chart
+from lightseek.study.table import Study, published_markdown
+
+DOCS = Path(__file__).parents[1] / "docs"
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+MARKS = {
+    "ours": "<!-- ours: {} (written by runs/compression.py) -->",
+    "paper": "<!-- paper: {} (written by runs/compression.py) -->",
+}
+
+
+def fill(page: str, name: str, table: str) -> str:
+    """The page with a new table between the markers of that name."""
+    begin, end = (MARKS[name].format(place) for place in ("begin", "end"))
+    before, found_begin, rest = page.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        raise click.ClickException(f"the page has no place for a table: it needs {begin} and {end}")
+    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
+
+
+@click.command(help="Write docs/compression.md from the JSON of lightseek study compression.")
+@click.argument("found", type=FILE)
+@click.option("--docs", type=click.Path(path_type=Path), default=DOCS, help="Folder of the pages.")
+def main(found: Path, docs: Path) -> None:
+    """Replace the tables of the page, and its plot."""
+    try:
+        study = Study.model_validate_json(found.read_bytes())
+    except ValidationError as error:
+        cure = "write one with lightseek study compression"
+        raise click.ClickException(f"{found} is no such study: {cure}") from error
+    page = docs / "compression.md"
+    text = fill(page.read_text(encoding="utf-8"), "ours", study.to_markdown())
+    page.write_text(fill(text, "paper", published_markdown()), encoding="utf-8")
+    draw_chart(study, docs / "figures" / "compression.png")
+
+
+if __name__ == "__main__":
+    main()
