@@ -122,6 +122,7 @@ class BatchLoader(Generic[RowT, BatchT]):
     def __iter__(self) -> Iterator[BatchT]:
         """The batches of this epoch that were not given out yet; then the next epoch begins."""
         # torch takes seconds to import, and a command that only checks a data set needs none
+        import torch
         from torch.utils.data import DataLoader
 
         ahead: dict[str, Any] = {}
@@ -137,6 +138,8 @@ class BatchLoader(Generic[RowT, BatchT]):
             self.rows,  # type: ignore[arg-type]  # whatever has rows by number will do
             batch_sampler=share[start.done :],
             collate_fn=self.collate,
+            # else it would draw from torch's own, and a resumed run would differ in what is dropped
+            generator=torch.Generator(),
             **ahead,
         )
         for number, batch in enumerate(loader, start.done + 1):

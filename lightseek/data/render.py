@@ -172,10 +172,13 @@ class TextSetter:
             low, high = (low, size) if found < density else (size, high)
         off, size = min(tried)
         if off > _NEAR:
+            nearest = self._density(text, size, mode)
+            if not nearest:
+                self.set_pages(text, size)  # says why the text cannot be set in any size
             raise UsageError(
                 f"no size of {self._face.name} gives {density:g} characters a visual token in mode "
-                f"{mode}; the nearest is {self._density(text, size, mode):.1f}, at {size:.1f} pt: "
-                "ask for that, or give other paper or another mode"
+                f"{mode}; the nearest is {nearest:.1f}, at {size:.1f} pt: ask for that, or give "
+                "other paper or another mode"
             )
         return size
 

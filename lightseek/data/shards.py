@@ -108,11 +108,14 @@ def _default_downloads() -> Path:
 def _fetch(url: str, downloads: Path) -> Path:
     """A remote shard on disk, whole or not at all."""
     cache = require("webdataset.cache", extra="train")
+    name = _name_of_url(url)
     try:
-        kept = cache.FileCache(str(downloads), url_to_name=_name_of_url).get_file(url)
-    except Exception as error:  # whatever the command that fetches it says
-        said = " ".join(str(error).split())
-        raise DataError(f"{url} cannot be fetched: {said}") from error
+        kept = cache.FileCache(str(downloads), url_to_name=lambda _: name).get_file(url)
+    except Exception as error:  # whatever the library or the command that fetches it says
+        (downloads / f"{name}.temp{os.getpid()}").unlink(missing_ok=True)  # of the library
+        raise DataError(
+            f"{url} cannot be fetched: check that it is there, a tar file, and within reach"
+        ) from error
     return Path(kept)
 
 

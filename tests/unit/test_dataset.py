@@ -114,6 +114,9 @@ class TestSources:
         pytest.importorskip("webdataset")
         with pytest.raises(DataError, match="cannot be fetched"):
             load_pairs(f"pipe:cat {tmp_path}/none.tar 2>/dev/null", downloads=tmp_path / "kept")
+        with pytest.raises(DataError, match="check that it is there, a tar file"):
+            load_pairs("pipe:echo no tar file", downloads=tmp_path / "kept")
+        assert not list((tmp_path / "kept").iterdir())
 
     def test_what_is_no_source(self, tmp_path: Path) -> None:
         (tmp_path / "book.pdf").touch()

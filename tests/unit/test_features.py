@@ -24,7 +24,7 @@ from lightseek.train.features import (
     hash_encoder,
     hash_saved_encoder,
 )
-from lightseek.weights import save_model
+from lightseek.weights import load_model, save_model
 
 ROWS = 11
 KEY = FeatureKey(encoder="e" * 64, preprocessing="as is", data="d" * 64, names=("rows",), rows=ROWS)
@@ -200,6 +200,13 @@ def test_the_hash_follows_weights_and_sizes_of_the_encoder_alone(
     other = replace(saved.config, sam=replace(saved.config.sam, activation="gelu"))
     tensors = [*saved.encoder.state_dict().items()]
     assert hash_encoder(other, tensors) != hash_encoder(saved.config, tensors)
+
+
+def test_the_hash_of_a_published_model(official_folder: Path) -> None:
+    where, what = torch.device("cpu"), torch.float32
+    model, _ = load_model(official_folder, device=where, dtype=what)
+    loaded = hash_encoder(model.config, model.encoder.state_dict().items())
+    assert hash_saved_encoder(official_folder) == loaded
 
 
 def test_training_reads_features_and_text(tmp_path: Path, tiny_model: LightSeekOCR) -> None:

@@ -2,6 +2,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
+import torch
 
 from lightseek.data.loader import BatchLoader, epoch_batches
 from lightseek.errors import DataError
@@ -111,6 +112,12 @@ def test_workers_that_read_ahead_change_nothing() -> None:
     resumed = loader()
     resumed.load_state_dict(ahead.state_dict())
     assert [*seen, *resumed] == list(loader())
+
+
+def test_the_chance_of_others_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    list(loader())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_too_few_rows() -> None:
