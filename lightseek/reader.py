@@ -20,6 +20,7 @@ from lightseek.errors import UsageError
 from lightseek.generate import Decoding, Generated, NgramBan, generate
 from lightseek.grounding import IMAGE, find_prompt
 from lightseek.model import LightSeekOCR
+from lightseek.readings import StripText
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import Mode, PageViews, find_mode
 
@@ -28,19 +29,6 @@ PX_PER_CHARACTER = 4
 SPARE_TOKENS = 20
 BATCH_PX = 64 * 512
 """Pixels across all strips of a batch: more gain nothing and cost memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class StripText:
-    """What a strip says."""
-
-    text: str
-    confidences: Float[np.ndarray, " n"]
-    """Probability of each character."""
-    centres: Float[np.ndarray, "n 2"]
-    """Where each character stands on the strip, in pixels from its top left corner."""
-    finished: bool
-    """Whether the reader came to the end."""
 
 
 def read_strips(
