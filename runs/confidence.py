@@ -43,6 +43,7 @@ LETTERS = {
 }
 
 Grey = UInt8[np.ndarray, "H _"]
+Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 
 def draw_samples(
@@ -180,25 +181,28 @@ def foreign(font: str, letters: range, rng: np.random.Generator, width: int) -> 
     return np.asarray(image)
 
 
-def find_foreign() -> Iterator[tuple[str, Callable[[np.random.Generator, int], Grey]]]:
+def find_foreign() -> dict[str, Draw]:
     """Scripts for which this machine has a font."""
-    if shutil.which("fc-match") is None:
-        return
+    found: dict[str, Draw] = {}
+    if shutil.which("fc-list") is None:
+        return found
     for script, language in SCRIPTS.items():
         words = ["fc-list", f":lang={language}", "file"]
-        fonts = sorted(
-            subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("\n")
-        )
-        upright = [f.rstrip(": ") for f in fonts if f and "Oblique" not in f and "Extra" not in f]
+        listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        fonts = sorted(line.rstrip(": ") for line in listed.splitlines())
+        upright = [font for font in fonts if "Oblique" not in font and "Extra" not in font]
         if upright:
-            yield script, partial(foreign, upright[0], LETTERS[script])
+            found[script] = partial(foreign, upright[0], LETTERS[script])
+    return found
 
 
 def show_junk(ocr: OCR, count: int) -> None:
     """Print what becomes of strips without text that we can read."""
-    kinds = {draw.__name__: draw for draw in (blank, ruled, noise, dirt, texture, halftone)}
+    kinds: dict[str, Draw] = {
+        draw.__name__: draw for draw in (blank, ruled, noise, dirt, texture, halftone)
+    }
     kinds |= {draw.__name__: draw for draw in (hatching, strokes, bars)}
-    kinds |= dict(find_foreign())
+    kinds |= find_foreign()
     click.echo("\n| strips of | dropped | mean confidence of all words read |\n| :-- | --: | --: |")
     for name, draw in kinds.items():
         rng = np.random.default_rng(0)
