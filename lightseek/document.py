@@ -69,7 +69,7 @@ class Word(_Frozen):
     text: str
     box: Box
     confidence: float
-    """Mean probability of its characters, 0 to 1."""
+    """Probability that it is right, 0 to 1."""
 
 
 class Line(_Frozen):
@@ -78,6 +78,7 @@ class Line(_Frozen):
     words: tuple[Word, ...]
     box: Box
     confidence: float
+    """Share of its words that are likely to be right."""
 
     @property
     def text(self) -> str:
@@ -94,6 +95,8 @@ class Region(_Frozen):
     box: Box
     written: str | None = None
     """Markdown by models that write it themselves; they do not say where lines and words stand."""
+    confidence: float | None = None
+    """Share of its words that are likely to be right; unknown where there are none."""
 
     @property
     def text(self) -> str:

@@ -10,10 +10,11 @@ reads views, a page at a time.
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -22,7 +23,8 @@ from lightseek.document import Document, Line, Page, Region, Status, Word
 from lightseek.errors import ModelError, PageError, UsageError
 from lightseek.grounding import parse_answer
 from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
-from lightseek.reader import Answer, Look, StripText, find_look, read_strips, read_views
+from lightseek.reader import Answer, Look, find_look, read_strips, read_views
+from lightseek.readings import StripText, read_carefully
 from lightseek.views import make_views
 from lightseek.weights import default_device, default_dtype, load_model
 
@@ -202,7 +204,7 @@ class OCR:
         for group in _windows(cuts):
             started = time.perf_counter()
             images = [strip.image for cut in group for strip in cut.strips]
-            texts = iter(read_strips(self.model, self.tokenizer, images))
+            texts = iter(read_carefully(images, partial(read_strips, self.model, self.tokenizer)))
             seconds = (time.perf_counter() - started) / max(1, len(images))
             for cut in group:
                 own = [next(texts) for _ in cut.strips]
@@ -296,7 +298,8 @@ def _page(cut: _Cut, texts: list[StripText], seconds: float) -> Page:
         lines = [_line(line, [next(of_strip) for _ in line.strips]) for line in block.lines]
         read = tuple(line for line in lines if line is not None)
         if read:
-            regions.append(Region(label=block.kind, lines=read, box=block.box))
+            sure = fmean(word.confidence for line in read for word in line.words)
+            regions.append(Region(label=block.kind, lines=read, box=block.box, confidence=sure))
     status, reason = Status.OK, cut.reason
     unfinished = sum(not text.finished for text in texts)
     if reason is not None:
@@ -337,20 +340,14 @@ def _line(line: TextLine, texts: list[StripText]) -> Line | None:
     words = [w for strip, text in zip(line.strips, texts, strict=True) for w in _words(strip, text)]
     if not words:
         return None
-    confidence = float(np.concatenate([text.confidences for text in texts]).mean())
+    confidence = fmean(word.confidence for word in words)
     return Line(words=tuple(words), box=line.box, confidence=confidence)
 
 
 def _words(strip: Strip, text: StripText) -> list[Word]:
-    """The words of a strip, each with its box and the mean probability of its characters."""
+    """The words of a strip, each with its box."""
     if not text.text.strip():
         return []
     boxes = word_boxes(strip, text.centres[:, 0], text.text)
-    words = []
-    at = 0
-    for word, box in zip(text.text.split(), boxes, strict=True):
-        at = text.text.index(word, at)
-        confidence = float(text.confidences[at : at + len(word)].mean())
-        words.append(Word(text=word, box=box, confidence=confidence))
-        at += len(word)
-    return words
+    found = zip(text.text.split(), boxes, text.word_confidences(), strict=True)
+    return [Word(text=word, box=box, confidence=sure) for word, box, sure in found]

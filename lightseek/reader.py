@@ -22,6 +22,7 @@ from lightseek.errors import UsageError
 from lightseek.generate import Decoding, Generated, NgramBan, generate
 from lightseek.grounding import IMAGE, find_prompt
 from lightseek.model import LightSeekOCR
+from lightseek.readings import StripText
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import Mode, PageViews, find_mode
 
@@ -32,19 +33,6 @@ ENCODED_PX = 64 * 512
 """Pixels across all strips that are encoded at once: more gain nothing and cost memory."""
 DECODED_AT_ONCE = 128
 """Strips whose next characters are found together, whatever their width."""
-
-
-@dataclass(frozen=True, slots=True)
-class StripText:
-    """What a strip says."""
-
-    text: str
-    confidences: Float[np.ndarray, " n"]
-    """Probability of each character."""
-    centres: Float[np.ndarray, "n 2"]
-    """Where each character stands on the strip, in pixels from its top left corner."""
-    finished: bool
-    """Whether the reader came to the end."""
 
 
 @torch.inference_mode()

@@ -1,9 +1,9 @@
-"""Write the tables of docs/results.md from what `lightseek eval DIR --json` found.
+"""Write the tables of README.md and docs/results.md from what `lightseek eval DIR --json` found.
 
-    python runs/results.py nano.json more.json
+    python runs/results.py report.json
 
-The tables stand between two markers, in the order of the files; all prose around them is kept.
-The same reports give the same page.
+The tables stand between two markers; all prose around them is kept. The README compares engines,
+the results page has all figures besides. The same report gives the same pages.
 """
 
 from pathlib import Path
@@ -11,19 +11,19 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from lightseek.eval.report import Report, to_markdown
+from lightseek.eval.report import Report, compare, to_markdown
 
 BEGIN, END = "<!-- tables: begin (written by runs/results.py) -->", "<!-- tables: end -->"
-PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+ROOT = Path(__file__).parents[1]
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-def fill(page: str, tables: list[str]) -> str:
+def fill(page: Path, tables: list[str]) -> str:
     """The page with new tables between its markers."""
-    before, found_begin, rest = page.partition(BEGIN)
+    before, found_begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, found_end, after = rest.partition(END)
     if not (found_begin and found_end):
-        raise click.ClickException(f"the page has no place for tables: it needs {BEGIN} and {END}")
+        raise click.ClickException(f"{page} has no place for tables: it needs {BEGIN} and {END}")
     return "\n\n".join([before + BEGIN, *(table.strip() for table in tables), END + after])
 
 
@@ -37,13 +37,19 @@ def read_report(path: Path) -> Report:
         ) from error
 
 
-@click.command(help="Write the tables of docs/results.md from the JSON of lightseek eval.")
-@click.argument("reports", nargs=-1, required=True, type=FILE)
-@click.option("--page", type=FILE, default=PAGE, help="Page to write into.")
-def main(reports: tuple[Path, ...], page: Path) -> None:
-    """Replace the tables of the page."""
-    tables = [to_markdown(read_report(path)) for path in reports]
-    page.write_text(fill(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
+@click.command(help="Write the tables of the documentation from the JSON of lightseek eval.")
+@click.argument("report", type=FILE)
+@click.option("--readme", type=FILE, default=ROOT / "README.md", help="Gets the comparison.")
+@click.option(
+    "--page", type=FILE, default=ROOT / "docs" / "results.md", help="Gets all figures besides."
+)
+def main(report: Path, readme: Path, page: Path) -> None:
+    """Replace the tables of both pages, or of none."""
+    found = read_report(report)
+    short = compare(found)
+    filled = {readme: fill(readme, [short]), page: fill(page, [short, to_markdown(found)])}
+    for path, text in filled.items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,18 @@
 """`lightseek info` and `lightseek eval`: what a model is, and how well it reads."""
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from lightseek.cli import console as stderr
-from lightseek.cli.console import progress_bar
+from lightseek.cli.console import complain, progress_bar
+
+if TYPE_CHECKING:
+    from lightseek.eval.report import Report
+    from lightseek.eval.suite import Engine
 
 
 @click.command()
@@ -27,49 +33,93 @@ def info(model: str, json_: bool) -> None:
 
 
 @click.command("eval")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--model", default="nano", show_default=True, help="A name or a model folder.")
-@click.option("--device", help="cpu, cuda or mps. [default: the GPU if there is one]")
+@click.argument(
+    "folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--engine",
+    "--model",
+    "names",
+    multiple=True,
+    default=("nano",),
+    metavar="NAME",
+    help="A model, a model folder, a hub id, tesseract or rapidocr; give it again to compare. "
+    "[default: nano]",
+)
+@click.option("--device", help="Of models: cpu, cuda or mps. [default: the GPU if there is one]")
 @click.option("--limit", type=click.IntRange(min=1), help="Files of each set to read.")
 @click.option(
     "--worst",
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Show the N files with most errors.",
+    help="Show the N files in which the first engine makes most errors.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print the report as JSON.")
 def evaluate(
-    folder: Path, model: str, device: str | None, limit: int | None, worst: int, json_: bool
+    folders: tuple[Path, ...],
+    names: tuple[str, ...],
+    device: str | None,
+    limit: int | None,
+    worst: int,
+    json_: bool,
 ) -> None:
-    """Read a folder of images with true text beside them (page.png, page.txt), and score it.
+    """Read folders of images with true text beside them (page.png, page.txt), and score it.
 
-    Every sub-folder is a set of its own.
+    Every sub-folder is a set of its own. Exits with 1 if a page could not be read.
 
     \b
     lightseek eval scans/
     lightseek eval scans/ --worst 20
-    lightseek eval scans/ --json > nano.json
+    lightseek eval scans/ --engine nano --engine tesseract --engine rapidocr
+    lightseek eval scans/ --json > report.json
     """
-    from lightseek.eval.report import render_table
     from lightseek.eval.suite import evaluate as run
 
-    ocr = stderr.load_reader(model, device)
+    engines = load_engines(names, device)
     with progress_bar() as bar:
         task = bar.add_task("reading", total=None)
-        report = run(
-            ocr,
-            folder,
-            model=model,
-            limit=limit,
-            on_item=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    if json_:
-        click.echo(report.to_json())
-        return
+
+        def on_item(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        report = run(engines, folders, limit=limit, on_item=on_item)
+    click.echo(report.to_json()) if json_ else show(report, worst)
+    report_failures(report)
+    sys.exit(int(report.failed > 0))
+
+
+def load_engines(names: tuple[str, ...], device: str | None) -> dict[str, "Engine"]:
+    """Peers and models, by the names of the report."""
+    from lightseek.eval.peers import PEERS
+    from lightseek.eval.report import Machine
+
+    engines: dict[str, Engine] = {}
+    for name in names:
+        if name in PEERS:
+            peer = PEERS[name](Machine.here().threads)
+            engines[peer.name] = peer
+        else:
+            engines[name] = stderr.load_reader(name, device)
+    return engines
+
+
+def show(report: "Report", worst: int) -> None:
+    """Print the table and the worst files."""
+    from lightseek.eval.report import render_table
+
     # wider than most terminals: a line may be wrapped there, but no figure is cut
     Console(width=200).print(render_table(report))
     for item in report.worst(worst):
-        click.echo(
-            f"\n{item.path}: CER {item.cer:.3f}\n  read  {item.read!r}\n  truth {item.truth!r}"
-        )
+        click.echo(f"\n{item.path}\n  truth {item.truth!r}")
+        for reading in item.readings:
+            click.echo(f"  {reading.engine}: CER {reading.cer:.3f}\n  read  {reading.text!r}")
+
+
+def report_failures(report: "Report") -> None:
+    """Say on stderr which pages could not be read."""
+    console = Console(stderr=True)
+    for item in report.items:
+        for reading in item.readings:
+            for reason in reading.failures:
+                complain(console, f"{item.path}: {reading.engine}: {reason}", "red")

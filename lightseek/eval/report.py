@@ -1,12 +1,13 @@
-"""What a measurement found: figures of each set, on which machine, and every text behind them.
+"""What a measurement found: figures of each set and engine, and every text behind them.
 
 There is no row for the mean of all sets: a mean over pages and lines, easy and hard, says nothing.
-Knows nothing of readers or metrics; a report comes from `suite.evaluate` or from its JSON.
+Knows nothing of engines or metrics; a report comes from `suite.evaluate` or from its JSON.
 """
 
 import datetime
 import platform
 import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -32,17 +33,13 @@ class Machine(_Frozen):
         return cls(cpu=_cpu_name(), threads=torch.get_num_threads())
 
 
-class SetReport(_Frozen):
-    """Pooled figures of one folder."""
+class Figures(_Frozen):
+    """What one engine made of one set, pooled."""
 
-    name: str
-    items: int
-    """Images or PDFs."""
+    engine: str
     pages: int
     failed: int
     """Pages that could not be read; all their characters count as errors."""
-    characters: int
-    """Of the truth, folded."""
     cer: float
     caseless_cer: float
     word_f1: float
@@ -51,20 +48,40 @@ class SetReport(_Frozen):
     """Wall time of the whole set over its pages; pages read together share it."""
 
 
+class SetReport(_Frozen):
+    """One folder, read by every engine."""
+
+    name: str
+    items: int
+    """Images or PDFs."""
+    characters: int
+    """Of the truth, folded."""
+    figures: tuple[Figures, ...]
+    """One an engine, in the order in which they were asked for."""
+
+
+class Reading(_Frozen):
+    """What one engine read."""
+
+    engine: str
+    cer: float
+    text: str
+    failures: tuple[str, ...] = ()
+    """Why pages could not be read."""
+
+
 class ItemReport(_Frozen):
-    """One image or PDF: what was read and what stands there."""
+    """One image or PDF: what stands there and what was read."""
 
     path: str
-    """From the folder that was measured."""
-    cer: float
-    read: str
+    """Its set and its name."""
     truth: str
+    readings: tuple[Reading, ...]
 
 
 class Report(_Frozen):
-    """All sets of one run."""
+    """All sets and engines of one run."""
 
-    model: str
     version: str
     """Of this package."""
     date: datetime.date
@@ -72,9 +89,15 @@ class Report(_Frozen):
     sets: tuple[SetReport, ...]
     items: tuple[ItemReport, ...]
 
+    @property
+    def failed(self) -> int:
+        """Pages that an engine could not read, over all sets and engines."""
+        return sum(figures.failed for found in self.sets for figures in found.figures)
+
     def worst(self, count: int) -> tuple[ItemReport, ...]:
-        """The items with the highest character error rates, worst first."""
-        return tuple(sorted(self.items, key=lambda item: (-item.cer, item.path))[:count])
+        """The items of which the first engine got most characters wrong, worst first."""
+        ordered = sorted(self.items, key=lambda item: (-item.readings[0].cer, item.path))
+        return tuple(ordered[:count])
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """Everything, as JSON; `Report.from_json` reads it back."""
@@ -91,24 +114,37 @@ class Report(_Frozen):
 
 
 def render_table(report: Report) -> Table:
-    """The sets as a table for the terminal."""
+    """Sets and engines as a table for the terminal."""
     table = Table(title=_caption(report))
     for column, heading in enumerate(_HEADINGS):
-        table.add_column(heading, justify="right" if column else "left", no_wrap=True)
-    for measured in report.sets:
-        table.add_row(*_cells(measured))
+        table.add_column(heading, justify="right" if column > 1 else "left", no_wrap=True)
+    for found in report.sets:
+        for row in _rows(found):
+            table.add_row(*row)
+        table.add_section()
     return table
 
 
 def to_markdown(report: Report) -> str:
-    """The sets as a Markdown table under a line that says what was measured where."""
-    rows = [_HEADINGS, (":--",) + ("--:",) * (len(_HEADINGS) - 1), *map(_cells, report.sets)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{_caption(report)}\n\n{table}\n"
+    """All figures as a Markdown table under a line that says where they were taken."""
+    rows = [row for found in report.sets for row in _rows(found)]
+    return f"{_caption(report)}\n\n{_markdown(_HEADINGS, rows, names=2)}"
+
+
+def compare(report: Report) -> str:
+    """Errors, words and time of all engines side by side as a Markdown table, a row a set.
+
+    The best figure of each kind is bold.
+    """
+    engines = [figures.engine for figures in report.sets[0].figures]
+    headings = ["set", *(f"{kind}, {engine}" for kind in _COMPARED for engine in engines)]
+    rows = [[found.name, *_side_by_side(found.figures)] for found in report.sets]
+    return f"{_caption(report)}\n\n{_markdown(headings, rows, names=1)}"
 
 
 _HEADINGS = (
     "set",
+    "engine",
     "pages",
     "failed",
     "characters",
@@ -118,29 +154,51 @@ _HEADINGS = (
     "repeat %",
     "s/page",
 )
+_COMPARED = ("CER %", "word F1 %", "s/page")
+_HIGH_IS_GOOD = ("word F1 %",)
 
 
-def _cells(measured: SetReport) -> tuple[str, ...]:
-    return (
-        measured.name,
-        str(measured.pages),
-        str(measured.failed),
-        str(measured.characters),
-        f"{100 * measured.cer:.2f}",
-        f"{100 * measured.caseless_cer:.2f}",
-        f"{100 * measured.word_f1:.1f}",
-        f"{100 * measured.repeat_rate:.1f}",
-        f"{measured.seconds_per_page:.3f}",
-    )
+def _rows(found: SetReport) -> Iterator[list[str]]:
+    for figures in found.figures:
+        measured = {
+            "set": found.name,
+            "engine": figures.engine,
+            "pages": str(figures.pages),
+            "failed": str(figures.failed),
+            "characters": str(found.characters),
+            **_figures(figures),
+        }
+        yield [measured[heading] for heading in _HEADINGS]
+
+
+def _figures(figures: Figures) -> dict[str, str]:
+    return {
+        "CER %": f"{100 * figures.cer:.2f}",
+        "caseless %": f"{100 * figures.caseless_cer:.2f}",
+        "word F1 %": f"{100 * figures.word_f1:.1f}",
+        "repeat %": f"{100 * figures.repeat_rate:.1f}",
+        "s/page": f"{figures.seconds_per_page:.3f}",
+    }
+
+
+def _side_by_side(engines: Sequence[Figures]) -> Iterator[str]:
+    for kind in _COMPARED:
+        shown = [_figures(figures)[kind] for figures in engines]
+        choose: Callable[..., str] = max if kind in _HIGH_IS_GOOD else min
+        best = choose(shown, key=float)
+        yield from (f"**{s}**" if s == best and len(shown) > 1 else s for s in shown)
+
+
+def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]], *, names: int) -> str:
+    """A table whose first columns are names and whose others are numbers."""
+    ruler = [":--" if column < names else "--:" for column in range(len(headings))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (headings, ruler, *rows))
 
 
 def _caption(report: Report) -> str:
     machine = report.machine
     threads = "1 thread" if machine.threads == 1 else f"{machine.threads} threads"
-    return (
-        f"{report.model}, lightseek-ocr {report.version}, "
-        f"{machine.cpu}, {threads}, {report.date.isoformat()}"
-    )
+    return f"lightseek-ocr {report.version}, {machine.cpu}, {threads}, {report.date.isoformat()}"
 
 
 def _cpu_name() -> str:

@@ -5,8 +5,9 @@ sub-folder is a set of its own. Knows nothing of models: an engine is whatever t
 documents.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from lightseek.document import Document, Status
 from lightseek.errors import UsageError, require
-from lightseek.eval.metrics import Score, score
-from lightseek.eval.report import ItemReport, Machine, Report, SetReport
+from lightseek.eval.metrics import Score, fold, score
+from lightseek.eval.report import Figures, ItemReport, Machine, Reading, Report, SetReport
 
 SOURCE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pdf")
 """What may stand beside a `.txt`; of several with one stem the first counts, so images go first."""
@@ -27,7 +28,7 @@ _PRINTED_LINES = ".lines.txt"
 
 @runtime_checkable
 class Engine(Protocol):
-    """What can be measured: `OCR`, or anything that reads files."""
+    """What can be measured: `OCR`, a peer, or anything else that reads files."""
 
     def read_all(self, sources: Sequence[Path], /) -> Iterator[Document]:
         """One document for each source, in order; what cannot be read is a failed page."""
@@ -73,54 +74,97 @@ def find_items(folder: Path) -> dict[str, list[Item]]:
 
 
 def evaluate(
-    engine: Engine,
-    folder: Path,
+    engines: Mapping[str, Engine],
+    folders: Sequence[Path],
     *,
-    model: str,
     limit: int | None = None,
-    on_item: Callable[[int, int], object] | None = None,
+    on_item: Callable[[str, int, int], object] = lambda what, done, total: None,
 ) -> Report:
-    """Read every item of a folder and compare it with its truth.
+    """Let every engine read every item of some folders, and compare it with its truth.
+
+    The engines take turns, set by set, so that all of them meet the machine in the same state.
 
     Args:
-        engine: What reads.
-        folder: As `find_items` wants it.
-        model: Name of what reads, for the report.
+        engines: What reads, by the names that the report gives them.
+        folders: As `find_items` wants them.
         limit: Items a set at most, the first by name.
-        on_item: Called after each item with the number of items read and of all items.
+        on_item: Called after each item with engine and set, the number of items read by all
+            engines, and how many they will be.
 
     Raises:
         UsageError: If there is nothing to measure, or a truth is not UTF-8.
         MissingExtraError: If rapidfuzz is not installed.
     """
     require("rapidfuzz", extra="eval")
-    sets = {name: items[:limit] for name, items in find_items(folder).items()}
+    sets: dict[str, list[Item]] = {}
+    for folder in folders:
+        for name, items in find_items(folder).items():
+            sets.setdefault(name, []).extend(items[:limit])
     # A broken truth must show before hours of reading, not after.
     truths = {name: [_read_truth(item.truth) for item in items] for name, items in sets.items()}
-    total = sum(map(len, sets.values()))
+    total = sum(map(len, sets.values())) * len(engines)
     numbers = count(1)
-
-    def tick() -> None:
-        if on_item is not None:
-            on_item(next(numbers), total)
-
     measured: list[SetReport] = []
     texts: list[ItemReport] = []
     for name, items in sets.items():
-        documents, seconds = _read([item.source for item in items], engine, tick)
-        reads = [_text(document) for document in documents]
-        scores = [score(read, truth) for read, truth in zip(reads, truths[name], strict=True)]
-        measured.append(_pool(name, scores, documents, seconds))
-        paths = [item.source.relative_to(folder).as_posix() for item in items]
-        texts += map(_item_report, paths, scores, reads, truths[name])
+        sources = [item.source for item in items]
+        found: list[_Found] = []
+        for engine, reader in engines.items():
+            tick = partial(_tick, on_item, f"{engine}: {name}", numbers, total)
+            found.append(_measure(engine, reader, sources, truths[name], tick))
+        measured.append(_set_report(name, truths[name], found))
+        texts += _item_reports(name, sources, truths[name], found)
     return Report(
-        model=model,
         version=version("lightseek-ocr"),
         date=datetime.now(UTC).date(),
         machine=Machine.here(),
         sets=tuple(measured),
         items=tuple(texts),
     )
+
+
+class _Found(NamedTuple):
+    """What one engine made of one set."""
+
+    figures: Figures
+    readings: list[Reading]
+    """One an item."""
+
+
+def _tick(
+    on_item: Callable[[str, int, int], object], what: str, numbers: Iterator[int], total: int
+) -> None:
+    on_item(what, next(numbers), total)
+
+
+def _measure(
+    engine: str,
+    reader: Engine,
+    sources: Sequence[Path],
+    truths: Sequence[str],
+    tick: Callable[[], None],
+) -> _Found:
+    documents, seconds = _read(sources, reader, tick)
+    scores = [score(_text(read), truth) for read, truth in zip(documents, truths, strict=True)]
+    readings = [_reading(engine, *pair) for pair in zip(scores, documents, strict=True)]
+    return _Found(_pool(engine, scores, documents, seconds), readings)
+
+
+def _set_report(name: str, truths: Sequence[str], found: Sequence[_Found]) -> SetReport:
+    return SetReport(
+        name=name,
+        items=len(truths),
+        characters=sum(len(fold(truth)) for truth in truths),
+        figures=tuple(one.figures for one in found),
+    )
+
+
+def _item_reports(
+    name: str, sources: Sequence[Path], truths: Sequence[str], found: Sequence[_Found]
+) -> Iterator[ItemReport]:
+    for i, (source, truth) in enumerate(zip(sources, truths, strict=True)):
+        readings = tuple(one.readings[i] for one in found)
+        yield ItemReport(path=f"{name}/{source.name}", truth=truth, readings=readings)
 
 
 def _pair(directory: Path) -> list[Item]:
@@ -161,21 +205,20 @@ def _text(document: Document) -> str:
     return "\f".join(page.text for page in document.pages if page.status is not Status.FAILED)
 
 
-def _item_report(path: str, found: Score, read: str, truth: str) -> ItemReport:
-    return ItemReport(path=path, cer=found.cer, read=read, truth=truth)
+def _reading(engine: str, found: Score, document: Document) -> Reading:
+    failures = tuple(p.reason or "" for p in document.pages if p.status is Status.FAILED)
+    return Reading(engine=engine, cer=found.cer, text=_text(document), failures=failures)
 
 
 def _pool(
-    name: str, scores: Sequence[Score], documents: Sequence[Document], seconds: float
-) -> SetReport:
+    engine: str, scores: Sequence[Score], documents: Sequence[Document], seconds: float
+) -> Figures:
     pages = [page for document in documents for page in document.pages]
     whole = sum(scores, Score())
-    return SetReport(
-        name=name,
-        items=whole.items,
+    return Figures(
+        engine=engine,
         pages=len(pages),
         failed=sum(page.status is Status.FAILED for page in pages),
-        characters=whole.characters,
         cer=whole.cer,
         caseless_cer=whole.caseless_cer,
         word_f1=whole.word_f1,

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "errors",
-    "config document hub",
+    "config document hub readings",
     "pages tokenizer views blocks grounding official",
     "data eval",
     "attention",

@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -275,23 +276,39 @@ class TestEval:
         assert (result.exit_code, result.stderr) == (0, "")
         assert "…" not in result.stdout
         [row] = [line for line in result.stdout.splitlines() if "a set of a rather" in line]
-        assert row.split("│")[5].strip() == "0.00"
+        assert row.split("│")[6].strip() == "0.00"
         assert "caseless %" in result.stdout
 
     def test_json(self, run: Run, scans: Path) -> None:
-        result = run("eval", "scans", "--json", "--model", "mine")
+        result = run("eval", "scans", "--json", "--engine", "mine", "--engine", "other")
         assert (result.exit_code, result.stderr) == (0, "")
         report = Report.from_json(result.stdout)
-        assert report.model == "mine"
+        assert [figures.engine for figures in report.sets[0].figures] == ["mine", "other"]
         assert [s.name for s in report.sets] == ["a set of a rather long name", "other"]
-        assert [item.read for item in report.items] == [TEXT, TEXT]
-        assert report.sets[0].cer == 0 < report.sets[1].cer
+        assert [item.readings[1].text for item in report.items] == [TEXT, TEXT]
+        assert report.sets[0].figures[0].cer == 0 < report.sets[1].figures[0].cer
 
     def test_worst_files(self, run: Run, scans: Path) -> None:
         result = run("eval", "scans", "--worst", "1", "--limit", "1")
-        assert "other/page.png: CER " in result.stdout
-        assert "truth 'Hello there'" in result.stdout
-        assert "name/page.png: CER" not in result.stdout
+        assert "other/page.png\n  truth 'Hello there'\n  nano: CER " in result.stdout
+        assert "name/page.png\n" not in result.stdout
+
+    def test_a_page_that_cannot_be_read_is_told(self, run: Run, scans: Path) -> None:
+        (scans / "other" / "page.png").write_bytes(b"")
+        result = run("eval", "scans")
+        assert result.exit_code == 1
+        assert result.stderr.startswith("other/page.png: nano: ")
+        assert "a set of a rather long name" in result.stdout
+
+    def test_a_peer_that_is_not_installed_is_one_line(
+        self, run: Run, scans: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "rapidocr", None)
+        monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+        result = run("eval", "scans", "--engine", "rapidocr")
+        assert_refused(result, "pip install 'lightseek-ocr[peers]'")
+        result = run("eval", "scans", "--engine", "tesseract", PATH="/nowhere")
+        assert_refused(result, "apt-get install tesseract-ocr")
 
     def test_a_folder_without_truths(self, run: Run, folder: Path) -> None:
         assert_refused(run("eval", "."), "put the true text beside each image")

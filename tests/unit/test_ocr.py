@@ -16,7 +16,8 @@ from lightseek.errors import PageError, UsageError
 from lightseek.model import LightSeekOCR
 from lightseek.ocr import OCR, Reading
 from lightseek.pages import Source
-from lightseek.reader import StripText, read_strips
+from lightseek.reader import read_strips
+from lightseek.readings import StripText
 from lightseek.tokenizer import Tokenizer
 from lightseek.weights import save_model
 
@@ -293,17 +294,19 @@ class TestWhatStripsSay:
     @pytest.fixture
     def page(self, tiny: OCR, monkeypatch: pytest.MonkeyPatch) -> "PageOf":
         def read(*said: StripText) -> Page:
-            monkeypatch.setattr(ocr_module, "read_strips", lambda *args: list(said))
+            monkeypatch.setattr(ocr_module, "read_carefully", lambda *args: list(said))
             [page] = tiny.read(drawn(*["words drawn here"] * len(said))).pages
             return page
 
         return read
 
-    def test_a_word_has_the_mean_confidence_of_its_characters(self, page: "PageOf") -> None:
-        [line] = page(says("ab  a", 0.5, 0.7, 0.1, 0.1, 0.9)).regions[0].lines
-        assert [word.text for word in line.words] == ["ab", "a"]
-        assert [word.confidence for word in line.words] == pytest.approx([0.6, 0.9])
-        assert line.confidence == pytest.approx(2.3 / 5)
+    def test_lines_and_regions_are_as_sure_as_their_words(self, page: "PageOf") -> None:
+        [region] = page(says("ab c", 0.5, 0.8, 1, 0.9), says("d", 0.2)).regions
+        words = [word for line in region.lines for word in line.words]
+        assert [word.text for word in words] == ["ab", "c", "d"]
+        assert [word.confidence for word in words] == pytest.approx([0.4, 0.9, 0.2])
+        assert [line.confidence for line in region.lines] == pytest.approx([0.65, 0.2])
+        assert region.confidence == pytest.approx(0.5)
 
     def test_strips_without_words_leave_no_line(self, page: "PageOf") -> None:
         found = page(says("over"), says(" "), says("under"))

@@ -6,7 +6,8 @@ import torch
 
 from lightseek import reader
 from lightseek.model import LightSeekOCR
-from lightseek.reader import StripText, read_strips, to_views
+from lightseek.reader import read_strips, to_views
+from lightseek.readings import StripText
 from lightseek.tokenizer import Tokenizer
 
 

@@ -5,19 +5,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from lightseek.eval.report import Machine, Report, SetReport, to_markdown
+from lightseek.eval.report import Figures, Machine, Report, SetReport, compare, to_markdown
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "runs" / "results.py"))
 
 
-def report(model: str) -> Report:
-    found = SetReport(
-        name="letters",
-        items=1,
+def report(engine: str) -> Report:
+    figures = Figures(
+        engine=engine,
         pages=1,
         failed=0,
-        characters=100,
         cer=0.0123,
         caseless_cer=0.01,
         word_f1=0.987,
@@ -25,62 +23,63 @@ def report(model: str) -> Report:
         seconds_per_page=0.25,
     )
     return Report(
-        model=model,
         version="1.2.3",
         date=datetime.date(2030, 1, 2),
         machine=Machine(cpu="A CPU", threads=1),
-        sets=(found,),
+        sets=(SetReport(name="letters", items=1, characters=100, figures=(figures,)),),
         items=(),
     )
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    path = tmp_path / "results.md"
-    path.write_text(f"# Before\n\n{SCRIPT['BEGIN']}\nold\n{SCRIPT['END']}\n\nafter\n")
-    return path
+    for name in ("README.md", "results.md"):
+        text = f"# Before\n\n{SCRIPT['BEGIN']}\nold\n{SCRIPT['END']}\n\nafter\n"
+        (tmp_path / name).write_text(text)
+    return tmp_path / "results.md"
 
 
-def write(page: Path, *models: str) -> Result:
-    files = []
-    for model in models:
-        files.append(page.with_name(f"{model}.json"))
-        files[-1].write_text(report(model).to_json())
-    return CliRunner().invoke(SCRIPT["main"], [*map(str, files), "--page", str(page)])
+def write(page: Path, report: str) -> Result:
+    file = page.with_name("report.json")
+    file.write_text(report)
+    readme = page.with_name("README.md")
+    words = [str(file), "--page", str(page), "--readme", str(readme)]
+    return CliRunner().invoke(SCRIPT["main"], words)
 
 
 def test_tables_stand_between_the_markers_and_prose_stays(page: Path) -> None:
-    assert write(page, "small", "big").exit_code == 0
-    text = page.read_text()
-    assert text.startswith(f"# Before\n\n{SCRIPT['BEGIN']}\n\nsmall, lightseek-ocr 1.2.3, A CPU")
-    assert text.endswith(f"{SCRIPT['END']}\n\nafter\n")
-    assert text.index(to_markdown(report("small"))) < text.index(to_markdown(report("big")))
-    assert "old" not in text
+    assert write(page, report("small").to_json()).exit_code == 0
+    text, readme = page.read_text(), page.with_name("README.md").read_text()
+    for written in (text, readme):
+        assert written.startswith(f"# Before\n\n{SCRIPT['BEGIN']}\n\nlightseek-ocr 1.2.3, A CPU")
+        assert written.endswith(f"{SCRIPT['END']}\n\nafter\n")
+        assert "old" not in written
+    assert text.index(compare(report("small"))) < text.index(to_markdown(report("small")))
+    assert to_markdown(report("small")) not in readme
 
 
 def test_writing_twice_changes_nothing(page: Path) -> None:
-    write(page, "small")
+    write(page, report("small").to_json())
     once = page.read_text()
-    write(page, "small")
+    write(page, report("small").to_json())
     assert page.read_text() == once
 
 
-def test_a_file_that_is_no_report_leaves_the_page_alone(page: Path) -> None:
+def test_a_file_that_is_no_report_leaves_the_pages_alone(page: Path) -> None:
     before = page.read_text()
-    other = page.with_name("other.json")
-    other.write_text("{}")
-    result = CliRunner().invoke(SCRIPT["main"], [str(other), "--page", str(page)])
+    result = write(page, "{}")
     assert result.exit_code == 1
-    assert "other.json is not a report" in result.output
+    assert "report.json is not a report" in result.output
     assert page.read_text() == before
 
 
-def test_a_page_without_markers_is_left_alone(page: Path) -> None:
+def test_a_page_without_markers_leaves_both_alone(page: Path) -> None:
     page.write_text("# Mine\n")
-    result = write(page, "small")
+    before = page.with_name("README.md").read_text()
+    result = write(page, report("small").to_json())
     assert result.exit_code == 1
     assert "has no place for tables" in result.output
-    assert page.read_text() == "# Mine\n"
+    assert (page.read_text(), page.with_name("README.md").read_text()) == ("# Mine\n", before)
 
 
 def test_the_page_of_the_documentation_has_both_markers() -> None:

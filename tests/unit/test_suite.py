@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lightseek.document import Box, Document, Line, Page, Region, Status, Word
 from lightseek.errors import MissingExtraError, UsageError
-from lightseek.eval.report import Report, render_table, to_markdown
+from lightseek.eval.report import Report, compare, render_table, to_markdown
 from lightseek.eval.suite import evaluate, find_items
 
 SECONDS_PER_PAGE = 0.002
@@ -134,22 +134,47 @@ def test_figures_are_pooled_by_set(folder: Callable[..., Path]) -> None:
             "two/c.txt": "Case",
         }
     )
-    report = evaluate(Reader(a="abXd", b="twelve\nchars", c="CASE"), root, model="fake")
+    report = evaluate({"fake": Reader(a="abXd", b="twelve\nchars", c="CASE")}, [root])
     one, two = report.sets
-    assert (one.name, one.items, one.pages, one.characters) == ("one", 2, 2, 16)
-    assert one.cer == pytest.approx(1 / 16)
-    assert one.word_f1 == pytest.approx(2 / 3)
-    assert (two.cer, two.caseless_cer) == (pytest.approx(3 / 4), 0)
-    assert one.seconds_per_page >= SECONDS_PER_PAGE
-    assert report.model == "fake"
+    assert (one.name, one.items, one.figures[0].pages, one.characters) == ("one", 2, 2, 16)
+    [first], [second] = one.figures, two.figures
+    assert first.cer == pytest.approx(1 / 16)
+    assert first.word_f1 == pytest.approx(2 / 3)
+    assert (second.cer, second.caseless_cer) == (pytest.approx(3 / 4), 0)
+    assert first.seconds_per_page >= SECONDS_PER_PAGE
+    assert first.engine == "fake"
     assert report.machine.cpu
     assert report.machine.threads >= 1
 
 
 def test_a_failed_page_costs_all_its_characters(folder: Callable[..., Path]) -> None:
     root = folder(**{"a.png": "", "a.txt": "ten letter", "b.png": "", "b.txt": "ten letter"})
-    (found,) = evaluate(Reader(a="ten letter"), root, model="fake").sets
-    assert (found.pages, found.failed, found.cer) == (2, 1, 0.5)
+    report = evaluate({"fake": Reader(a="ten letter")}, [root])
+    [figures] = report.sets[0].figures
+    assert (figures.pages, figures.failed, figures.cer) == (2, 1, 0.5)
+    assert report.failed == 1
+    assert [item.readings[0].failures for item in report.items] == [(), ("broken",)]
+
+
+def test_every_engine_reads_every_item_and_none_pays_for_another(
+    folder: Callable[..., Path],
+) -> None:
+    root = folder(**{f"{s}/a{end}": "true" for s in ("one", "two") for end in (".png", ".txt")})
+    report = evaluate({"good": Reader(a="true"), "poor": Reader(a="tree")}, [root])
+    for found in report.sets:
+        assert [(f.engine, f.cer, f.pages) for f in found.figures] == [
+            ("good", 0, 1),
+            ("poor", 0.25, 1),
+        ]
+        assert found.characters == 4
+    assert [reading.text for reading in report.items[0].readings] == ["true", "tree"]
+
+
+def test_folders_are_measured_one_after_the_other(folder: Callable[..., Path]) -> None:
+    root = folder(**{f"{s}/a{end}": "x" for s in ("one", "two") for end in (".png", ".txt")})
+    report = evaluate({"fake": Reader(a="x")}, [root / "two", root / "one"])
+    assert [found.name for found in report.sets] == ["two", "one"]
+    assert [item.path for item in report.items] == ["two/a.png", "one/a.png"]
 
 
 def test_limit_and_progress_count_items(folder: Callable[..., Path]) -> None:
@@ -157,10 +182,8 @@ def test_limit_and_progress_count_items(folder: Callable[..., Path]) -> None:
         **{f"{s}/{stem}{end}": "x" for s in "st" for stem in "abc" for end in (".png", ".txt")}
     )
     reader, ticks = Reader(a="x", b="x"), []
-    report = evaluate(
-        reader, root, model="fake", limit=2, on_item=lambda done, total: ticks.append((done, total))
-    )
-    assert ticks == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    report = evaluate({"fake": reader}, [root], limit=2, on_item=lambda *tick: ticks.append(tick))
+    assert ticks == [("fake: s", 1, 4), ("fake: s", 2, 4), ("fake: t", 3, 4), ("fake: t", 4, 4)]
     assert [found.items for found in report.sets] == [2, 2]
     assert [source.name for source in reader.sources] == ["a.png", "b.png"] * 2
 
@@ -172,13 +195,13 @@ def test_a_truth_that_is_not_utf8_shows_before_anything_is_read(
     (root / "b.txt").write_bytes("é".encode("latin-1"))
     reader = Reader(a="x")
     with pytest.raises(UsageError, match=r"b\.txt is not UTF-8"):
-        evaluate(reader, root, model="fake")
+        evaluate({"fake": reader}, [root])
     assert reader.sources == []
 
 
 def test_a_byte_order_mark_is_no_text(folder: Callable[..., Path]) -> None:
     root = folder(**{"a.png": "", "a.txt": "\ufefftext"})
-    assert evaluate(Reader(a="text"), root, model="fake").items[0].truth == "text"
+    assert evaluate({"fake": Reader(a="text")}, [root]).items[0].truth == "text"
 
 
 def test_a_missing_extra_shows_before_anything_is_read(
@@ -187,7 +210,7 @@ def test_a_missing_extra_shows_before_anything_is_read(
     monkeypatch.setitem(sys.modules, "rapidfuzz", None)
     reader = Reader(a="x")
     with pytest.raises(MissingExtraError, match=r"pip install 'lightseek-ocr\[eval\]'"):
-        evaluate(reader, folder(**{"a.png": "", "a.txt": "x"}), model="fake")
+        evaluate({"fake": reader}, [folder(**{"a.png": "", "a.txt": "x"})])
     assert reader.sources == []
 
 
@@ -196,13 +219,14 @@ def report(folder: Callable[..., Path]) -> Report:
     root = folder(
         **{f"{stem}{end}": "true text" for stem in ("a", "b", "c") for end in (".png", ".txt")}
     )
-    return evaluate(Reader(a="true text", b="true taxt"), root, model="fake")
+    return evaluate({"fake": Reader(a="true text", b="true taxt")}, [root])
 
 
 def test_worst_items_come_first(report: Report) -> None:
-    assert [item.path for item in report.worst(2)] == ["c.png", "b.png"]
+    assert [item.path for item in report.worst(2)] == ["pages/c.png", "pages/b.png"]
     worst = report.worst(1)[0]
-    assert (worst.cer, worst.read, worst.truth) == (1, "", "true text")
+    [reading] = worst.readings
+    assert (reading.cer, reading.text, worst.truth) == (1, "", "true text")
     assert len(report.worst(99)) == 3
 
 
@@ -220,10 +244,20 @@ def test_both_tables_show_every_set(report: Report) -> None:
     for text in (shown.get(), to_markdown(report)):
         (row,) = (line for line in text.splitlines() if "pages" in line and "37.04" in line)
         cells = [cell.strip() for cell in row.replace("│", "|").strip("|┃ ").split("|")]
-        assert cells[:8] == ["pages", "3", "1", "27", "37.04", "37.04", "60.0", "0.0"]
+        assert cells[:6] == ["pages", "fake", "3", "1", "27", "37.04"]
+        assert cells[6:9] == ["37.04", "60.0", "0.0"]
 
 
 def test_markdown_rows_have_one_width(report: Report) -> None:
-    rows = [line for line in to_markdown(report).splitlines() if line.startswith("|")]
-    assert len(rows) == 3
-    assert len({row.count("|") for row in rows}) == 1
+    for text in (to_markdown(report), compare(report)):
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert len(rows) == 3
+        assert len({row.count("|") for row in rows}) == 1
+
+
+def test_the_best_of_each_kind_stands_out(folder: Callable[..., Path]) -> None:
+    root = folder(**{"a.png": "", "a.txt": "true text"})
+    report = evaluate({"good": Reader(a="true text"), "poor": Reader(a="true taxt")}, [root])
+    cells = [cell.strip() for cell in compare(report).splitlines()[-1].strip("|").split("|")]
+    assert cells[:5] == ["pages", "**0.00**", "11.11", "**100.0**", "50.0"]
+    assert compare(report).splitlines()[2].startswith("| set | CER %, good | CER %, poor | word F1")

@@ -1,0 +1,207 @@
+"""Other engines behind the interface of ours, each as fast and as exact as we know to run it.
+
+Tesseract is the program that a system installs, RapidOCR a Python package. Both get the pages that
+`open_pages` gives to everybody, as many threads as our engine, and are told what their users know:
+whether the images are lines, paragraphs or pages. They say no boxes here: what is compared is
+text. Knows nothing of truths or figures.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from importlib.metadata import version
+from pathlib import Path
+from queue import SimpleQueue
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from PIL import Image
+
+from lightseek.document import Box, Document, Page, Region, Status
+from lightseek.errors import MissingExtraError, PageError, require
+from lightseek.pages import PageImage, UnreadablePage, open_pages
+
+LANGUAGES = ("eng", "fra", "deu", "spa", "ita", "por")
+"""Those of nano, as Tesseract calls them; it reads with all that are installed."""
+LINE_PX, PARAGRAPH_PX = 120, 600
+"""Median height of images up to which they are taken for single lines, or for paragraphs."""
+IMAGES_AT_ONCE = 64
+"""That a peer is given in one go, so that starting Tesseract weighs little."""
+
+_CURE = "apt-get install tesseract-ocr tesseract-ocr-fra, or brew install tesseract"
+
+
+class Kind(Enum):
+    """What images show, by the page segmentation mode of Tesseract that suits it."""
+
+    LINE = 7
+    PARAGRAPH = 6
+    PAGE = 3
+
+
+def find_kind(heights: Sequence[int]) -> Kind:
+    """What images of these heights in pixels show.
+
+    The median decides, because a paragraph of two lines may be lower than a heading of one.
+    """
+    middle = median(heights)
+    if middle <= LINE_PX:
+        return Kind.LINE
+    return Kind.PARAGRAPH if middle <= PARAGRAPH_PX else Kind.PAGE
+
+
+Text = str | None
+"""Of an image; none if the engine gave it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another engine."""
+
+    name: str
+    """With its version."""
+    read: Callable[[Sequence[Image.Image], Kind], Sequence[Text]]
+
+    def read_all(self, sources: Sequence[Path], /) -> Iterator[Document]:
+        """One document for each source, in order."""
+        waiting: list[_Opened] = []
+        for source in sources:
+            waiting.append(_open(source))
+            if sum(len(opened.images) for opened in waiting) >= IMAGES_AT_ONCE:
+                yield from self._read(waiting)
+                waiting = []
+        yield from self._read(waiting)
+
+    def _read(self, waiting: Sequence["_Opened"]) -> Iterator[Document]:
+        images = [image for opened in waiting for image in opened.images]
+        kind = find_kind([image.height for image in images]) if images else Kind.PAGE
+        texts = iter(self.read(images, kind))
+        for opened in waiting:
+            read = (
+                _page(p, next(texts) if isinstance(p, PageImage) else None) for p in opened.pages
+            )
+            yield Document(source=str(opened.source), pages=tuple(read))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    source: Path
+    pages: tuple[PageImage | UnreadablePage, ...]
+
+    @property
+    def images(self) -> list[Image.Image]:
+        return [page.image for page in self.pages if isinstance(page, PageImage)]
+
+
+def _open(source: Path) -> _Opened:
+    """The pages of a source; one that is unreadable if it cannot be opened."""
+    try:
+        return _Opened(source, tuple(open_pages(source)))
+    except PageError as error:
+        return _Opened(source, (UnreadablePage(str(source), 1, str(error)),))
+
+
+def _page(page: PageImage | UnreadablePage, text: Text) -> Page:
+    """A page with all its text in one region; failed where there is none."""
+    if isinstance(page, UnreadablePage) or text is None:
+        reason = page.reason if isinstance(page, UnreadablePage) else "the engine gave it up"
+        return Page(number=page.number, width=0, height=0, status=Status.FAILED, reason=reason)
+    width, height = page.image.size
+    region = Region(label="text", lines=(), box=Box(0, 0, width, height), written=text)
+    return Page(number=page.number, width=width, height=height, status=Status.OK, regions=(region,))
+
+
+def tesseract(threads: int) -> Peer:
+    """The `tesseract` program, a process a thread, each over many images.
+
+    So it loads its languages once for some dozen images, and two processes of one thread do more
+    than one of two.
+
+    Raises:
+        MissingExtraError: If the program or its languages are not installed.
+    """
+    installed = _run_tesseract("--list-langs").stdout.split()
+    languages = [name for name in LANGUAGES if name in installed]
+    if not languages:
+        raise MissingExtraError(f"tesseract has none of our languages: {_CURE}")
+
+    def read(images: Sequence[Image.Image], kind: Kind) -> list[Text]:
+        options = ["-l", "+".join(languages), "--psm", str(kind.value)]
+        texts: list[Text] = [None] * len(images)
+        with TemporaryDirectory() as folder, ThreadPoolExecutor(threads) as pool:
+            files = [Path(folder, f"{i}.png") for i in range(len(images))]
+            for image, file in zip(images, files, strict=True):
+                image.save(file, compress_level=1)
+            shares = [files[k::threads] for k in range(threads)]
+            for k, share in enumerate(pool.map(_read_files, shares, [options] * threads)):
+                texts[k::threads] = share
+        return texts
+
+    return Peer(f"tesseract {_run_tesseract('--version').stdout.split()[1]}", read)
+
+
+def _read_files(files: Sequence[Path], options: Sequence[str]) -> list[Text]:
+    """The text of each image; none of one that Tesseract cannot read, which stops it."""
+    if not files:
+        return []
+    names = files[0].with_suffix(".list")
+    names.write_text("\n".join(map(str, files)), encoding="utf-8")
+    done = _run_tesseract(str(names), "-", *options)
+    texts = done.stdout.removesuffix("\f").split("\f")
+    if done.returncode == 0 and len(texts) == len(files):
+        return [*texts]
+    if len(files) == 1:
+        return [None]
+    half = len(files) // 2
+    return _read_files(files[:half], options) + _read_files(files[half:], options)
+
+
+def _run_tesseract(*words: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["tesseract", *words],
+            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise MissingExtraError(f"tesseract is not installed: {_CURE}") from error
+
+
+def rapidocr(threads: int) -> Peer:
+    """RapidOCR with its own models, as many images side by side as there are threads.
+
+    Single lines go to its recogniser alone: its detector reads far worse on them, and slower.
+
+    Raises:
+        MissingExtraError: If rapidocr or onnxruntime is not installed.
+    """
+    require("onnxruntime", extra="peers")
+    engine = require("rapidocr", extra="peers").RapidOCR
+    options = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
+    idle: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(threads):
+        idle.put(engine(params={"Global.log_level": "error", **options}))
+
+    def read_one(image: Image.Image, kind: Kind) -> str:
+        own = idle.get()
+        try:
+            found = own(image, use_det=kind is not Kind.LINE, use_cls=kind is not Kind.LINE)
+        finally:
+            idle.put(own)
+        return "\n".join(found.txts or ())
+
+    def read(images: Sequence[Image.Image], kind: Kind) -> list[Text]:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(read_one, images, [kind] * len(images)))
+
+    return Peer(f"rapidocr {version('rapidocr')}", read)
+
+
+PEERS = {"tesseract": tesseract, "rapidocr": rapidocr}
+"""By the names that the command line gives them."""

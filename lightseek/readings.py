@@ -1,0 +1,183 @@
+"""What was read on a strip, how sure that is, and what to do where it cannot be right.
+
+A reader that loses its place writes a word twice, leaves one out, or says the same again and
+again: its places tell. Such a strip is cut in two and read once more. Where a strip shows no
+letters at all, no character is likely; what was read there is dropped. Knows nothing of models:
+what reads is handed in.
+
+Axes: H rows of a strip, W its columns, N characters.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+BACK_PX = 24
+"""Letters never stand this far left of the one before them: the reader went back."""
+STILL_CHARACTERS, STILL_PX = 8, 8
+"""So many characters in a row do not fit into so few pixels: the reader stands still."""
+SKIPPED_PX = 20
+"""Inked columns between two characters, what they cover aside: the reader went too far."""
+_HALF_CHARACTER = 14
+_LOOP = re.compile(r"(.{2,40}?)\1{3,}")
+
+LEGIBLE = 0.4
+"""Mean probability of characters below which a strip shows no text."""
+LEGIBLE_MARKS = 0.75
+"""The same where no letter or digit was read: rules look like dashes."""
+
+HALF_STEP = 256
+"""Halves are filled up to a multiple of this width, so that few shapes occur."""
+_SMOOTH_PX = 9
+
+
+@dataclass(frozen=True, slots=True)
+class StripText:
+    """What a strip says."""
+
+    text: str
+    confidences: Float[np.ndarray, " n"]
+    """Probability of each character."""
+    centres: Float[np.ndarray, "n 2"]
+    """Where each character stands on the strip, in pixels from its top left corner."""
+    finished: bool
+    """Whether the reader came to the end."""
+
+    @property
+    def probability(self) -> float:
+        """Geometric mean of the probabilities of the characters; 1 where there are none."""
+        return float(np.exp(_log(self.confidences).mean())) if self.text else 1.0
+
+    def word_confidences(self) -> list[float]:
+        """Probability that each word is right, and begins and ends where it should.
+
+        The product over its characters and the spaces around it.
+        """
+        logs = _log(self.confidences)
+        spans = [match.span() for match in re.finditer(r"\S+", self.text)]
+        return [float(np.exp(logs[max(0, start - 1) : end + 1].sum())) for start, end in spans]
+
+
+Strip = UInt8[np.ndarray, "H _"]
+Read = Callable[[Sequence[Strip]], Sequence[StripText]]
+
+
+def read_carefully(strips: Sequence[Strip], read: Read) -> list[StripText]:
+    """Read strips, those again on which the place was lost, and keep what can be text.
+
+    Args:
+        strips: Grey images of one height.
+        read: Reads strips.
+
+    Returns:
+        One result a strip, in order; no text for a strip that shows none.
+    """
+    results = list(read(strips))
+    lost = [i for i, strip in enumerate(strips) if has_lost_place(strip, results[i])]
+    cuts = [find_cut(strips[i]) for i in lost]
+    halves = [half for i, cut in zip(lost, cuts, strict=True) for half in halve(strips[i], cut)]
+    again = iter(read(halves) if halves else ())
+    for i, cut in zip(lost, cuts, strict=True):
+        joined = join(next(again), next(again), cut)
+        results[i] = max(results[i], joined, key=lambda result: result.probability)
+    return [result if is_legible(result) else NOTHING for result in results]
+
+
+def has_lost_place(strip: Strip, result: StripText) -> bool:
+    """Whether the places of the characters cannot be those of what stands there."""
+    across = result.centres[:, 0]
+    steps = np.diff(across)
+    if len(steps) == 0:
+        return False
+    stands = across[STILL_CHARACTERS:] - across[:-STILL_CHARACTERS] < STILL_PX
+    return bool(
+        steps.min() < -BACK_PX
+        or stands.any()
+        or _skipped_px(strip, across) > SKIPPED_PX
+        or any(any(map(str.isalnum, loop[1])) for loop in _LOOP.finditer(result.text))
+    )
+
+
+def _skipped_px(strip: Strip, across: Float[np.ndarray, " N"]) -> int:
+    """Inked columns in the widest hole of what was read."""
+    if np.diff(across).max() < 2 * _HALF_CHARACTER + SKIPPED_PX:
+        return 0
+    ink = _column_ink(strip)
+    first, last = int(max(0, across.min())), int(across.max()) + 1
+    inked = ink > 0.5 * np.median(ink[first:last])
+    holes = (
+        inked[max(0, int(left) + _HALF_CHARACTER) : max(0, int(right) - _HALF_CHARACTER)].sum()
+        for left, right in itertools.pairwise(across)
+    )
+    return int(max(holes))
+
+
+def _column_ink(strip: Strip) -> Float[np.ndarray, " W"]:
+    """How far each column, with its neighbours, is from the colour of the paper."""
+    ink = np.abs(strip - np.median(strip)).mean(axis=0)
+    padded = np.pad(ink, _SMOOTH_PX // 2, mode="edge")
+    return np.convolve(padded, np.full(_SMOOTH_PX, 1 / _SMOOTH_PX), "valid")
+
+
+def find_cut(strip: Strip) -> int:
+    """The column with the least ink in the middle of the line, which is a gap if there is one."""
+    ink = _column_ink(strip)
+    inked = np.flatnonzero(ink > 0.25 * ink.max())
+    if len(inked) == 0:
+        return strip.shape[1] // 2
+    left, right = inked[0], inked[-1] + 1
+    start, end = left + int(0.3 * (right - left)), left + int(0.7 * (right - left)) + 1
+    # of several columns of a gap, the one in its middle
+    least = np.flatnonzero(ink[start:end] <= ink[start:end].min() + 1)
+    return int(start + least[len(least) // 2])
+
+
+def halve(strip: Strip, cut: int) -> tuple[Strip, Strip]:
+    """Both sides of a column, each filled up on its right with the colour of the paper."""
+    return _fill_up(strip[:, :cut], strip), _fill_up(strip[:, cut:], strip)
+
+
+def _fill_up(piece: Strip, whole: Strip) -> Strip:
+    height, width = piece.shape
+    filled = np.full((height, -(-width // HALF_STEP) * HALF_STEP), np.median(whole), np.uint8)
+    filled[:, :width] = piece
+    return filled
+
+
+def join(left: StripText, right: StripText, cut: int) -> StripText:
+    """What both halves say, a space between them, at its places on the whole strip."""
+    left, right = _trim(left), _trim(right)
+    space = " " if left.text and right.text else ""
+    middle = np.array([[cut, left.centres[-1, 1]]] if space else np.empty((0, 2)), np.float32)
+    moved = right.centres + np.array([cut, 0], np.float32)
+    return StripText(
+        left.text + space + right.text,
+        np.concatenate([left.confidences, np.ones(len(space), np.float32), right.confidences]),
+        np.concatenate([left.centres, middle, moved]),
+        left.finished and right.finished,
+    )
+
+
+def _trim(result: StripText) -> StripText:
+    """Without white space at both ends."""
+    text = result.text.strip()
+    start = result.text.find(text)
+    kept = slice(start, start + len(text))
+    return StripText(text, result.confidences[kept], result.centres[kept], result.finished)
+
+
+def is_legible(result: StripText) -> bool:
+    """Whether a strip shows text at all, and no rule, halftone or dirt."""
+    has_letters = any(map(str.isalnum, result.text))
+    return result.probability >= (LEGIBLE if has_letters else LEGIBLE_MARKS)
+
+
+def _log(probabilities: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    return np.log(np.maximum(probabilities, 1e-9))
+
+
+NOTHING = StripText("", np.empty(0, np.float32), np.empty((0, 2), np.float32), finished=True)

@@ -1,0 +1,186 @@
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from lightseek.data.fonts import SHIPPED
+from lightseek.readings import (
+    StripText,
+    find_cut,
+    halve,
+    has_lost_place,
+    is_legible,
+    join,
+    read_carefully,
+)
+
+WORDS = "some words that stand on one line"
+FONT = ImageFont.truetype(SHIPPED / "Inter-Regular.otf", 30)
+LEFT = 10
+
+
+def strip(text: str = WORDS, width: int = 512) -> np.ndarray:
+    image = Image.new("L", (width, 64), 255)
+    ImageDraw.Draw(image).text((LEFT, 14), text, font=FONT, fill=0)
+    return np.asarray(image)
+
+
+def middles(text: str) -> list[float]:
+    ends = [LEFT + FONT.getlength(text[:i]) for i in range(len(text) + 1)]
+    return [(a + b) / 2 for a, b in itertools.pairwise(ends)]
+
+
+def said(text: str, across: Sequence[float], probability: float = 0.95) -> StripText:
+    centres = np.stack([np.array(across), np.full(len(across), 32.0)], axis=1).astype(np.float32)
+    return StripText(text, np.full(len(text), probability, np.float32), centres, finished=True)
+
+
+def right(text: str = WORDS, probability: float = 0.95) -> StripText:
+    return said(text, middles(text), probability)
+
+
+def twice() -> StripText:
+    """A word is written two times: the reader went back to where it began."""
+    text = WORDS.replace("that", "that that")
+    at = text.index("that") + len("that ")
+    across = middles(WORDS)
+    return said(text, across[:at] + across[at - len("that ") :], 0.8)
+
+
+def left_out() -> StripText:
+    """Two words are missing: the reader went on too far."""
+    start, end = WORDS.index("that "), WORDS.index("on ")
+    across = middles(WORDS)
+    return said(WORDS[:start] + WORDS[end:], across[:start] + across[end:], 0.8)
+
+
+def still() -> StripText:
+    """The reader says one letter after the other of the same place."""
+    across = middles(WORDS)
+    return said("some " + "abcdefghijkl", [*across[:5], *[across[5] + 0.1 * i for i in range(12)]])
+
+
+def again_and_again() -> StripText:
+    text = "some " + "se " * 9
+    return said(text, np.linspace(20, 480, len(text)).tolist())
+
+
+@pytest.mark.parametrize("reading", [twice, left_out, still, again_and_again])
+def test_a_lost_place_is_found(reading: object) -> None:
+    assert callable(reading)
+    assert has_lost_place(strip(), reading())
+
+
+@pytest.mark.parametrize(
+    "text", [WORDS, "W I D E  G A P", "a . . . . . . . . 12", "", "x", "iiillliii"]
+)
+def test_what_was_read_right_has_its_place(text: str) -> None:
+    assert not has_lost_place(strip(text), right(text))
+
+
+def test_a_wide_gap_without_ink_is_no_lost_place() -> None:
+    both = np.concatenate([strip("left", 256), strip("right", 256)], axis=1)
+    across = middles("left") + [120.0] + [256 + x for x in middles("right")]
+    assert not has_lost_place(both, said("left right", across))
+
+
+def test_a_strip_is_cut_between_two_words() -> None:
+    image = strip()
+    cut = find_cut(image)
+    assert (image[:, cut - 2 : cut + 3] == 255).all()
+    assert 100 < cut < 400
+    for half, original in zip(halve(image, cut), (image[:, :cut], image[:, cut:]), strict=True):
+        assert half.shape[1] % 256 == 0
+        np.testing.assert_array_equal(half[:, : original.shape[1]], original)
+        assert (half[:, original.shape[1] :] == 255).all()
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_strip_without_ink_is_cut_in_its_middle(value: int) -> None:
+    assert find_cut(np.full((64, 256), value, np.uint8)) == 128
+
+
+def test_halves_join_to_the_whole() -> None:
+    cut = round(LEFT + FONT.getlength("some words"))
+    before, after = "some words ", " that stand on one line"
+    left = said(before, middles(WORDS)[: len(before)])
+    across = [x - cut for x in middles(WORDS)[len("some words") :]]
+    joined = join(left, said(after, across), cut)
+    assert joined.text == WORDS
+    np.testing.assert_allclose(joined.centres[:, 0], middles(WORDS), atol=8)
+    assert len(joined.confidences) == len(WORDS)
+    assert joined.finished
+
+
+def test_halves_of_which_one_is_silent_join_without_a_space() -> None:
+    nothing = said("", [])
+    assert join(nothing, right(), 0).text == WORDS
+    assert join(right(), nothing, 512).text == WORDS
+    assert join(nothing, nothing, 9).text == ""
+
+
+class Forgetful:
+    """Reads what it is shown, but writes a word of long lines twice."""
+
+    def __init__(self, half_probability: float = 0.95) -> None:
+        self.calls: list[int] = []
+        self.half_probability = half_probability
+
+    def __call__(self, strips: Sequence[np.ndarray]) -> list[StripText]:
+        self.calls.append(len(strips))
+        return [self._read(image) for image in strips]
+
+    def _read(self, image: np.ndarray) -> StripText:
+        if np.array_equal(image, strip()):
+            return twice()
+        if np.array_equal(image, strip("some words")):
+            return right("some words")
+        inked = np.flatnonzero(image.min(axis=0) < 255)
+        is_left = inked[0] in range(LEFT, LEFT + 5)
+        size = len([x for x in middles(WORDS) if x < find_cut(strip())])
+        text = WORDS[:size] if is_left else WORDS[size:]
+        shift = 0 if is_left else find_cut(strip())
+        across = middles(WORDS)[:size] if is_left else middles(WORDS)[size:]
+        return said(text, [x - shift for x in across], self.half_probability)
+
+
+def test_a_strip_that_lost_its_place_is_read_again_in_two() -> None:
+    reader = Forgetful()
+    short = strip("some words")
+    results = read_carefully([short, strip(), short], reader)
+    assert [result.text for result in results] == ["some words", WORDS, "some words"]
+    assert reader.calls == [3, 2]
+
+
+def test_the_surer_reading_is_kept() -> None:
+    [result] = read_carefully([strip()], Forgetful(half_probability=0.5))
+    assert result.text == twice().text
+
+
+def test_strips_that_kept_their_place_are_read_once() -> None:
+    reader = Forgetful()
+    read_carefully([strip("some words")], reader)
+    assert reader.calls == [1]
+    assert read_carefully([], lambda strips: []) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "probability", "legible"),
+    [("word", 0.5, True), ("word", 0.3, False), ("----", 0.7, False), ("- -", 0.9, True)],
+)
+def test_what_is_no_text_is_dropped(text: str, probability: float, legible: bool) -> None:
+    result = right(text, probability)
+    assert is_legible(result) is legible
+    [kept] = read_carefully([strip(text)], lambda strips: [result])
+    assert kept.text == (text if legible else "")
+    assert kept.finished
+
+
+def test_a_word_is_as_sure_as_all_its_characters_and_its_ends() -> None:
+    sure = np.array([0.9, 0.5, 0.8, 1.0, 0.6], np.float32)
+    result = StripText("ab cd", sure, np.zeros((5, 2), np.float32), finished=True)
+    assert result.word_confidences() == pytest.approx([0.9 * 0.5 * 0.8, 0.8 * 0.6])
+    assert result.probability == pytest.approx((0.9 * 0.5 * 0.8 * 0.6) ** 0.2)
+    assert said("", []).word_confidences() == []
