@@ -2,6 +2,7 @@
 
     read.py       read
     inspect.py    info, eval
+    bench.py      bench, quantize
     train.py      train, pause, resume
     synth.py      synth fetch, sheet, pack
     console.py    what they show on stderr
@@ -17,6 +18,7 @@ from typing import Any
 import click
 
 from lightseek import __version__
+from lightseek.cli.bench import bench, quantize
 from lightseek.cli.inspect import evaluate, info
 from lightseek.cli.read import read
 from lightseek.cli.synth import synth
@@ -56,5 +58,5 @@ def main() -> None:
         sys.stdout.reconfigure(encoding="utf-8")
 
 
-for _command in (read, info, evaluate, train, pause, resume, synth):
+for _command in (read, info, evaluate, bench, quantize, train, pause, resume, synth):
     main.add_command(_command)

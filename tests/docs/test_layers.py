@@ -13,15 +13,15 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "errors",
-    "config document hub",
+    "config document hub linear names shards",
     "pages tokenizer views blocks grounding official",
     "data eval",
     "attention",
     "encoder decoder",
     "model",
     "weights generate",
-    "reader info",
-    "ocr figures",
+    "reader info quantize",
+    "ocr figures bench",
     "lightseek",
     "train",
     "cli",
