@@ -37,9 +37,6 @@ RUNS = Path(__file__).parent
 PAGE = RUNS.parent / "docs" / "results.md"
 BEGIN = "<!-- speed: begin (written by runs/compare_transformers.py) -->"
 END = "<!-- speed: end -->"
-    "<!-- speed: begin (written by runs/compare_transformers.py) -->",
-    "<!-- speed: end -->",
-)
 TINY = {
     "vision_config": {
         "sam_config": {
