@@ -173,6 +173,8 @@ class ModelConfig:
     decoder: DecoderConfig
     mode: str
     """How a page is cut into views when nothing is asked for."""
+    int8: bool = False
+    """Whether the matrices of the decoder are held in 8 bits."""
 
     @property
     def fused_dim(self) -> int:

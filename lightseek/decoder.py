@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lightseek.attention import Mlp, attend
 from lightseek.config import DecoderConfig, MoeConfig
+from lightseek.linear import Linear
 
 HIDDEN = float("-inf")
 """Score of a token that may not be seen."""
@@ -116,10 +117,10 @@ class SelfAttention(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.query = nn.Linear(config.dim, config.dim, bias=config.bias)
-        self.key = nn.Linear(config.dim, config.dim, bias=config.bias)
-        self.value = nn.Linear(config.dim, config.dim, bias=config.bias)
-        self.out = nn.Linear(config.dim, config.dim, bias=config.bias)
+        self.query = Linear(config.dim, config.dim, bias=config.bias)
+        self.key = Linear(config.dim, config.dim, bias=config.bias)
+        self.value = Linear(config.dim, config.dim, bias=config.bias)
+        self.out = Linear(config.dim, config.dim, bias=config.bias)
 
     def forward(
         self,
@@ -145,9 +146,9 @@ class SwiGlu(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.gate = nn.Linear(dim, hidden_dim, bias=False)
-        self.up = nn.Linear(dim, hidden_dim, bias=False)
-        self.down = nn.Linear(hidden_dim, dim, bias=False)
+        self.gate = Linear(dim, hidden_dim, bias=False)
+        self.up = Linear(dim, hidden_dim, bias=False)
+        self.down = Linear(hidden_dim, dim, bias=False)
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """Widen, gate, narrow."""

@@ -126,7 +126,7 @@ class PositionTable(nn.Module):
         self.resize, self.size = resize, size
         flat = (1 + size.rows * size.cols, dim)
         shape = flat if class_token else (1, size.rows, size.cols, dim)
-        self.cells = nn.Parameter(torch.randn(shape) * 0.02)
+        self.cells = nn.Parameter(nn.init.normal_(torch.empty(shape), std=0.02))
 
     def of_class(self) -> Float[Tensor, " D"]:
         """The vector for the class token."""

@@ -171,7 +171,7 @@ def generate_steps(
         if decoding.ban is not None:
             scores = _ban(scores, [written[r] for r in rows.tolist()], decoding.ban)
         ids = _choose(scores, decoding, draw)
-        logprobs = predicted.what.float().log_softmax(-1).gather(1, ids[:, None])[:, 0]
+        logprobs = _logprobs(predicted.what, ids)
         next_places, place_px = _places(model, predicted)
         step = Step(rows, ids, logprobs, place_px)
         yield step if bool(reading.all()) else step.only(reading)
@@ -269,6 +269,14 @@ def _choose(
         beyond = probabilities.cumsum(-1) - probabilities >= decoding.top_p
         scores = ordered.masked_fill(beyond, HIDDEN).gather(1, order.argsort(-1))
     return torch.multinomial(scores.softmax(-1), 1, generator=draw)[:, 0]
+
+
+def _logprobs(scores: Float[Tensor, "R S"], ids: Int[Tensor, " R"]) -> Float[Tensor, " R"]:
+    """The logarithm of each chosen token's share, without a copy of all scores in float32."""
+    # less the highest: in bfloat16, what is near it keeps its digits
+    scores = scores - scores.amax(-1, keepdim=True)
+    chosen = scores.gather(1, ids[:, None])[:, 0].float()
+    return chosen - scores.exp().sum(-1, dtype=torch.float32).log()
 
 
 def _ban(

@@ -3,13 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
 from lightseek.config import ModelConfig, preset, preset_names
 from lightseek.model import LightSeekOCR
+from lightseek.names import official_name
 from lightseek.views import MODES, UNTILED, Grid, Mode, num_positions, num_visual_tokens
 from lightseek.weights import (
     SHIPPED,
@@ -17,9 +17,8 @@ from lightseek.weights import (
     empty_model,
     find_model,
     num_bytes,
-    official_name,
-    open_weights,
     read_config,
+    read_headers_of,
 )
 
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -100,15 +99,16 @@ def describe(name: str) -> Card:
     config, official = read_config(folder)
     model = empty_model(config)
     names = official_name if official else str
-    with ExitStack() as stack:
-        files = open_weights(model, folder / WEIGHTS, stack, name_in_file=names)
-        kinds = Counter(file.get_slice(names(tensor)).get_dtype() for tensor, file in files.items())
+    headers = read_headers_of(model, folder / WEIGHTS, name_in_file=names)
+    kinds = Counter(header.dtype for header in headers.values())
     [(kind, _)] = kinds.most_common(1)
-    return _card(model, dtype=DTYPES.get(kind, kind))
+    return _card(model, dtype="int8" if config.int8 else DTYPES.get(kind, kind))
 
 
 def _card(model: LightSeekOCR, *, dtype: str) -> Card:
-    sizes = {name: tensor.numel() for name, tensor in model.state_dict().items()}
+    # scales of weights in 8 bits are no parameters
+    whole = empty_model(replace(model.config, int8=False))
+    sizes = {name: tensor.numel() for name, tensor in whole.state_dict().items()}
     parts: dict[str, Part] = {}
     for name, size in sizes.items():
         part = name.removeprefix(ENCODER).partition(".")[0]
@@ -119,14 +119,20 @@ def _card(model: LightSeekOCR, *, dtype: str) -> Card:
         parameters=sum(sizes.values()),
         tensors=len(sizes),
         parts=parts,
-        active_parameters=_active(model.config, sizes),
+        active_parameters=active(model.config, sizes),
         dtype=dtype,
         memory={str(d).removeprefix("torch."): num_bytes(model, d) for d in CASTS},
         modes=_modes(model.config),
     )
 
 
-def _active(config: ModelConfig, sizes: Mapping[str, int]) -> int:
+def active(config: ModelConfig, sizes: Mapping[str, int]) -> int:
+    """The sizes that are read for every token that is written: parameters, or their bytes.
+
+    Args:
+        config: Says how many experts answer.
+        sizes: Of every tensor.
+    """
     head = "embedding." if config.decoder.tied_head else "head."
     active = sum(size for name, size in sizes.items() if name.startswith(("decoder.", head)))
     moe = config.decoder.moe

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lightseek.config import TOKEN_PX, DecoderConfig, ModelConfig, PlaceConfig
 from lightseek.decoder import HIDDEN, Decoder
 from lightseek.encoder import DeepEncoder
+from lightseek.linear import Int8Linear, Linear, hold_in_int8, multiply
 from lightseek.views import Grid
 
 
@@ -47,8 +48,8 @@ class PlaceHeads(nn.Module):
         super().__init__()
         self.config = config
         # the last row means nowhere: nothing has been read yet
-        self.x_table = nn.Parameter(torch.randn(config.x_bins + 1, dim) * 0.02)
-        self.y_table = nn.Parameter(torch.randn(config.y_bins + 1, dim) * 0.02)
+        self.x_table = nn.Parameter(nn.init.normal_(torch.empty(config.x_bins + 1, dim), std=0.02))
+        self.y_table = nn.Parameter(nn.init.normal_(torch.empty(config.y_bins + 1, dim), std=0.02))
         self.x_head = nn.Linear(dim, config.x_bins)
         self.y_head = nn.Linear(dim, config.y_bins)
 
@@ -88,9 +89,13 @@ class LightSeekOCR(nn.Module):
             self.view_separator = nn.Parameter(torch.zeros(decoder.dim))
         self.place = PlaceHeads(decoder.place, decoder.dim) if decoder.place else None
         self.decoder = Decoder(decoder)
-        self.head: nn.Linear | None = None
+        self.head: nn.Module | None = None
         if not decoder.tied_head:
-            self.head = nn.Linear(decoder.dim, decoder.vocab_size, bias=False)
+            self.head = Linear(decoder.dim, decoder.vocab_size, bias=False)
+        if config.int8:
+            hold_in_int8(self.decoder)
+            if not decoder.tied_head:
+                self.head = Int8Linear(decoder.dim, decoder.vocab_size, bias=False)
 
     def visual_tokens(
         self, views: Float[Tensor, "V C Y X"], first_col: int = 0
@@ -152,8 +157,7 @@ class LightSeekOCR(nn.Module):
 
     def predict(self, hidden: Float[Tensor, "*B D"]) -> Predicted:
         """Scores over the vocabulary and over places."""
-        head = self.embedding if self.head is None else self.head
-        what = F.linear(hidden, head.weight)
+        what = multiply(hidden, self.embedding.weight) if self.head is None else self.head(hidden)
         if self.place is None:
             return Predicted(what, None, None)
         return Predicted(what, self.place.x_head(hidden), self.place.y_head(hidden))

@@ -5,26 +5,26 @@ safetensors: weights are data. Tensors are memory-mapped and cast one by one on 
 device. Every tensor that is missing, unexpected or of another shape is named in one error.
 """
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import cache
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lightseek.config import ModelConfig, load_config
 from lightseek.errors import ModelError
 from lightseek.hub import fetch
+from lightseek.linear import int8_tensors, pack_int8
 from lightseek.model import LightSeekOCR
+from lightseek.names import UNREAD, official_name
 from lightseek.official import Official, find_official
+from lightseek.shards import Header, check_shapes, find_shards, open_shard, read_headers
 from lightseek.tokenizer import Tokenizer
 
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
@@ -34,105 +34,6 @@ SHIPPED = ("nano",)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 HUB_FILES = (CONFIG, TOKENIZER, "tokenizer_config.json", "*.safetensors", f"{WEIGHTS}.index.json")
 MEMINFO = Path("/proc/meminfo")
-
-NAMES = (
-    ("embedding.weight", "model.embed_tokens.weight"),
-    ("head.weight", "lm_head.weight"),
-    ("row_end", "model.image_newline"),
-    ("view_separator", "model.view_seperator"),
-    ("decoder.norm.weight", "model.norm.weight"),
-    ("decoder.layers.#.norm1.weight", "model.layers.#.input_layernorm.weight"),
-    ("decoder.layers.#.norm2.weight", "model.layers.#.post_attention_layernorm.weight"),
-    ("decoder.layers.#.attention.query.weight", "model.layers.#.self_attn.q_proj.weight"),
-    ("decoder.layers.#.attention.key.weight", "model.layers.#.self_attn.k_proj.weight"),
-    ("decoder.layers.#.attention.value.weight", "model.layers.#.self_attn.v_proj.weight"),
-    ("decoder.layers.#.attention.out.weight", "model.layers.#.self_attn.o_proj.weight"),
-    ("decoder.layers.#.feed_forward.router.weight", "model.layers.#.mlp.gate.weight"),
-    ("decoder.layers.#.feed_forward.?.weight", "model.layers.#.mlp.?_proj.weight"),
-    (
-        "decoder.layers.#.feed_forward.shared.?.weight",
-        "model.layers.#.mlp.shared_experts.?_proj.weight",
-    ),
-    (
-        "decoder.layers.#.feed_forward.experts.#.?.weight",
-        "model.layers.#.mlp.experts.#.?_proj.weight",
-    ),
-    ("encoder.projector.linear.*", "model.projector.layers.*"),
-    ("encoder.sam.stem.*", "model.sam_model.patch_embed.proj.*"),
-    ("encoder.sam.positions.cells", "model.sam_model.pos_embed"),
-    ("encoder.sam.blocks.#.norm#.*", "model.sam_model.blocks.#.norm#.*"),
-    ("encoder.sam.blocks.#.attention.qkv.*", "model.sam_model.blocks.#.attn.qkv.*"),
-    ("encoder.sam.blocks.#.attention.out.*", "model.sam_model.blocks.#.attn.proj.*"),
-    ("encoder.sam.blocks.#.attention.relative_rows", "model.sam_model.blocks.#.attn.rel_pos_h"),
-    ("encoder.sam.blocks.#.attention.relative_cols", "model.sam_model.blocks.#.attn.rel_pos_w"),
-    ("encoder.sam.blocks.#.mlp.up.*", "model.sam_model.blocks.#.mlp.lin1.*"),
-    ("encoder.sam.blocks.#.mlp.down.*", "model.sam_model.blocks.#.mlp.lin2.*"),
-    ("encoder.sam.neck.#.*", "model.sam_model.neck.#.*"),
-    ("encoder.compressor.conv1.weight", "model.sam_model.net_2.weight"),
-    ("encoder.compressor.conv2.weight", "model.sam_model.net_3.weight"),
-    ("encoder.clip.class_token", "model.vision_model.embeddings.class_embedding"),
-    ("encoder.clip.patch_embedding", "model.vision_model.embeddings.patch_embedding.weight"),
-    ("encoder.clip.positions.cells", "model.vision_model.embeddings.position_embedding.weight"),
-    ("encoder.clip.pre_norm.*", "model.vision_model.pre_layrnorm.*"),
-    ("encoder.clip.blocks.#.norm#.*", "model.vision_model.transformer.layers.#.layer_norm#.*"),
-    (
-        "encoder.clip.blocks.#.attention.qkv.*",
-        "model.vision_model.transformer.layers.#.self_attn.qkv_proj.*",
-    ),
-    (
-        "encoder.clip.blocks.#.attention.out.*",
-        "model.vision_model.transformer.layers.#.self_attn.out_proj.*",
-    ),
-    ("encoder.clip.blocks.#.mlp.up.*", "model.vision_model.transformer.layers.#.mlp.fc1.*"),
-    ("encoder.clip.blocks.#.mlp.down.*", "model.vision_model.transformer.layers.#.mlp.fc2.*"),
-)
-"""Our name of every tensor and that of the official file, which misspells two.
-
-`#` is a number, `?` one of gate, up and down, `*` weight or bias.
-"""
-WILD = {"#": r"(\d+)", "?": "(gate|up|down)", "*": "(weight|bias)"}
-
-UNREAD = frozenset(
-    f"model.vision_model.embeddings.{name}" for name in ("patch_embedding.weight", "position_ids")
-)
-"""Tensors of the official file that no computation needs: they may be there or not."""
-
-
-def official_name(ours: str) -> str:
-    """What the official file calls a tensor.
-
-    Raises:
-        KeyError: If the official family has no such tensor.
-    """
-    return _translate(ours, NAMES)
-
-
-def our_name(official: str) -> str:
-    """What we call a tensor of the official file.
-
-    Raises:
-        KeyError: If the official family has no such tensor.
-    """
-    return _translate(official, tuple((theirs, ours) for ours, theirs in NAMES))
-
-
-def _translate(name: str, table: tuple[tuple[str, str], ...]) -> str:
-    for pattern, target in table:
-        if found := _compile(pattern).fullmatch(name):
-            return "".join(_fill(target, found.groups()))
-    raise KeyError(name)
-
-
-def _fill(target: str, values: tuple[str, ...]) -> Iterator[str]:
-    """A name with its wild cards replaced, one after the other."""
-    left = iter(values)
-    for character in target:
-        yield next(left) if character in WILD else character
-
-
-@cache
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"[#?*.]", lambda mark: WILD.get(mark[0], r"\."), pattern))
 
 
 def find_model(name: str | Path) -> Path:
@@ -209,8 +110,20 @@ def read_config(folder: Path) -> tuple[ModelConfig, Official | None]:
 
 def empty_model(config: ModelConfig) -> LightSeekOCR:
     """A model whose tensors have shapes and no memory."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NoValues():
         return LightSeekOCR(config)
+
+
+class _NoValues(TorchFunctionMode):
+    """Draws no random numbers: a tensor without memory holds none, and torch loads much for it."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if function in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return given["tensor"]
+        return function(*args, **given)
 
 
 def check_tokenizer(
@@ -256,73 +169,55 @@ def load_weights(
     Raises:
         ModelError: If a file is missing or broken, or any name or shape differs.
     """
-    with ExitStack() as stack:
-        holders = open_weights(model, path, stack, name_in_file=name_in_file)
-        # one by one: what is cast or moved is never in memory twice
-        tensors = {
-            name: shard.get_tensor(name_in_file(name)).to(device=device, dtype=dtype)
-            for name, shard in holders.items()
-        }
-    model.load_state_dict(tensors, assign=True)
+    read_headers_of(model, path, name_in_file=name_in_file)
+    names = {name_in_file(name): name for name in model.state_dict()}
+    kept = int8_tensors(model)
+    for file in find_shards(path):
+        with open_shard(file) as shard:
+            # one by one: what is cast or moved is never in memory twice
+            tensors = {
+                names[name]: shard.get_tensor(name).to(
+                    device=device, dtype=None if names[name] in kept else dtype
+                )
+                for name in shard.keys()  # noqa: SIM118 - not a dict
+                if name in names
+            }
+            model.load_state_dict(tensors, strict=False, assign=True)
+        del tensors
+        pack_int8(model)
 
 
-def open_weights(
-    model: LightSeekOCR, path: Path, stack: ExitStack, *, name_in_file: Callable[[str], str] = str
-) -> dict[str, Any]:
-    """Map weights into memory until the stack is closed; arguments as for `load_weights`.
-
-    Returns:
-        The open file that holds each tensor, by our name.
+def read_headers_of(
+    model: LightSeekOCR, path: Path, *, name_in_file: Callable[[str], str] = str
+) -> dict[str, Header]:
+    """What files say of each tensor of a model, by our name; arguments as for `load_weights`.
 
     Raises:
         ModelError: If a file is missing or broken, or any name or shape differs.
     """
-    shards = [_open_shard(file, stack) for file in find_shards(path)]
-    holders = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118 - not a dict
-    found = {name: tuple(shard.get_slice(name).get_shape()) for name, shard in holders.items()}
+    shards = find_shards(path)
+    found = {name: header for file in shards for name, header in read_headers(file).items()}
     tensors = model.state_dict()
     wanted = {name_in_file(name): tuple(tensor.shape) for name, tensor in tensors.items()}
     for unread in UNREAD - wanted.keys():
         found.pop(unread, None)
-    check_shapes(wanted, found, source=str(path if len(shards) == 1 else path.parent))
-    return {name: holders[name_in_file(name)] for name in tensors}
-
-
-def _open_shard(path: Path, stack: ExitStack) -> Any:
-    try:
-        return stack.enter_context(safe_open(path, framework="pt"))
-    except SafetensorError as error:
-        raise ModelError(f"{path} is broken or cut off, get it again: {error}") from error
-
-
-def find_shards(path: Path) -> list[Path]:
-    """A file of weights, or the shards that are there in its place.
-
-    Raises:
-        ModelError: If there is neither, or a shard is missing.
-    """
-    if path.is_file():
-        return [path]
-    index = path.with_name(f"{path.name}.index.json")
-    if not index.is_file():
-        shards = sorted(path.parent.glob(f"{path.stem}-*-of-*{path.suffix}"))
-        if not shards:
-            raise ModelError(f"{path.parent} has no weights: {path.name} is missing")
-        return shards
-    try:
-        placed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = [path.with_name(name) for name in sorted(set(placed.values()))]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{index} is no index of shards: get it again") from error
-    missing = [shard.name for shard in shards if not shard.is_file()]
-    if missing:
-        raise ModelError(f"{path.parent} is half there, get it again: no {_shorten(missing)}")
-    return shards
+    shapes = {name: header.shape for name, header in found.items()}
+    check_shapes(wanted, shapes, source=str(path if len(shards) == 1 else path.parent))
+    return {name: found[name_in_file(name)] for name in tensors}
 
 
 def num_bytes(model: LightSeekOCR, dtype: torch.dtype) -> int:
     """Memory that the tensors of a model take."""
-    return sum(tensor.numel() for tensor in model.state_dict().values()) * dtype.itemsize
+    return sum(tensor_bytes(model, dtype).values())
+
+
+def tensor_bytes(model: LightSeekOCR, dtype: torch.dtype) -> dict[str, int]:
+    """Memory that each tensor takes, all but those in 8 bits in one dtype."""
+    kept = int8_tensors(model)
+    return {
+        name: tensor.numel() * (tensor.dtype if name in kept else dtype).itemsize
+        for name, tensor in model.state_dict().items()
+    }
 
 
 def check_memory(model: LightSeekOCR, *, device: torch.device, dtype: torch.dtype) -> None:
@@ -356,32 +251,6 @@ def free_memory(device: torch.device) -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
-
-
-def check_shapes(
-    wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], *, source: str
-) -> None:
-    """Compare names and shapes.
-
-    Raises:
-        ModelError: Naming all tensors that are missing, unexpected or of another shape.
-    """
-    missing = [name for name in wanted if name not in found]
-    unexpected = [name for name in found if name not in wanted]
-    misshapen = [
-        f"{name} is {list(found[name])}, wanted {list(shape)}"
-        for name, shape in wanted.items()
-        if name in found and found[name] != shape
-    ]
-    kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    faults = [f"{kind}: {_shorten(names)}" for kind, names in kinds.items() if names]
-    if faults:
-        raise ModelError(f"{source} does not fit its config: {'; '.join(faults)}")
-
-
-def _shorten(names: list[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:

@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[1]
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-def fill(page: Path, tables: list[str]) -> str:
+def fill(page: Path, tables: list[str], begin: str = BEGIN, end: str = END) -> str:
     """The page with new tables between its markers."""
-    before, found_begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, found_end, after = rest.partition(END)
+    before, found_begin, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, found_end, after = rest.partition(end)
     if not (found_begin and found_end):
-        raise click.ClickException(f"{page} has no place for tables: it needs {BEGIN} and {END}")
-    return "\n\n".join([before + BEGIN, *(table.strip() for table in tables), END + after])
+        raise click.ClickException(f"{page} has no place for tables: it needs {begin} and {end}")
+    return "\n\n".join([before + begin, *(table.strip() for table in tables), end + after])
 
 
 def read_report(path: Path) -> Report:

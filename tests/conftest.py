@@ -130,8 +130,9 @@ def official_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from safetensors.torch import save_file
 
+    from lightseek.names import official_name
     from lightseek.official import find_official
-    from lightseek.weights import CONFIG, TOKENIZER, WEIGHTS, official_name
+    from lightseek.weights import CONFIG, TOKENIZER, WEIGHTS
 
     folder = tmp_path_factory.mktemp("official")
     published = Path(__file__).parent / "data" / "deepseek-ocr.json"

@@ -3,6 +3,7 @@
     read.py       read
     inspect.py    info, eval
     explain.py    explain
+    bench.py      bench, quantize
     train.py      train, pause, resume
     study.py      study compression
     synth.py      synth fetch, sheet, pack
@@ -21,6 +22,7 @@ from typing import Any
 import click
 
 from lightseek import __version__
+from lightseek.cli.bench import bench, quantize
 from lightseek.cli.data import data
 from lightseek.cli.explain import explain
 from lightseek.cli.inspect import evaluate, info
@@ -65,7 +67,7 @@ def main() -> None:
 
 
 _COMMANDS = (
-    *(read, info, evaluate, explain),
+    *(read, info, evaluate, explain, bench, quantize),
     *(train, pause, resume, study),
     *(synth, data, render, roundtrip),
 )

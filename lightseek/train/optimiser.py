@@ -16,9 +16,9 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightseek.shards import check_shapes
 from lightseek.train.loss import TrainedModel
 from lightseek.train.recipe import OptimiserRecipe
-from lightseek.weights import check_shapes
 
 NEWTON_SCHULZ = (
     (8.0934, -23.6204, 17.4462),

@@ -13,15 +13,15 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "errors",
-    "config document hub readings",
+    "config document hub linear names readings shards",
     "pages tokenizer views blocks grounding official",
     "data eval",
     "attention",
     "encoder decoder",
     "model",
     "weights generate",
-    "reader info",
-    "ocr figures",
+    "reader info quantize",
+    "ocr figures bench",
     "lightseek",
     "train explain study",
     "cli",

@@ -1,0 +1,62 @@
+"""A model folder of any size with random weights, for measuring what needs no true ones."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightseek.config import ModelConfig
+from lightseek.shards import write_shards
+from lightseek.tokenizer import character_tokenizer
+from lightseek.weights import CONFIG, TOKENIZER, WEIGHTS, empty_model
+
+POOL = 2**24
+"""Random numbers that are drawn; every tensor is a piece of them, from another place on."""
+STEP = 7_919_993
+
+
+def write_random(
+    folder: Path,
+    config: ModelConfig,
+    *,
+    config_text: str | None = None,
+    name_in_file: Callable[[str], str] = str,
+) -> None:
+    """Write a model in bfloat16, one shard in memory at a time.
+
+    Args:
+        folder: Gets the files.
+        config: Sizes of the model.
+        config_text: What stands in its `config.json`, where that is not in our own form.
+        name_in_file: What the file calls a tensor of ours.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = replace(config, int8=False)
+    write_shards(folder / WEIGHTS, _tensors(config, name_in_file))
+    character_tokenizer().save(folder / TOKENIZER)
+    (folder / CONFIG).write_text(config_text or config.to_json(), encoding="utf-8")
+
+
+def _tensors(
+    config: ModelConfig, name_in_file: Callable[[str], str]
+) -> Iterator[tuple[str, Tensor]]:
+    # at the end as much as at the start, so that a piece may begin anywhere
+    pool = torch.randn(POOL, generator=torch.Generator().manual_seed(0)).bfloat16()
+    pool = torch.cat([pool, pool])
+    start = 0
+    for name, tensor in empty_model(config).state_dict().items():
+        start = (start + STEP) % POOL
+        yield name_in_file(name), _values(name, tuple(tensor.shape), pool, start)
+
+
+def _values(name: str, shape: tuple[int, ...], pool: Tensor, start: int) -> Tensor:
+    """Values of a height that keeps what flows through the model finite."""
+    if len(shape) == 1 and name.endswith("weight"):  # of a norm
+        return torch.ones(shape, dtype=torch.bfloat16)
+    size = math.prod(shape)
+    copies = -(-size // POOL)
+    piece = pool[start : start + min(size, POOL)].repeat(copies)[:size].view(shape)
+    return piece * 0.02

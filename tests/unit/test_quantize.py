@@ -1,0 +1,164 @@
+"""Models in 8 bits: what is rounded, how far answers move, and what a folder says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lightseek import OCR
+from lightseek.cli import main
+from lightseek.errors import ModelError, UsageError
+from lightseek.info import describe
+from lightseek.linear import Int8Linear, Linear, multiply, to_int8
+from lightseek.model import LightSeekOCR
+from lightseek.quantize import quantize
+from lightseek.shards import find_shards
+from lightseek.tokenizer import Tokenizer
+from lightseek.weights import CONFIG, WEIGHTS, load_model, save_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def small_folder(official_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("int8") / "model"
+    quantize(str(official_folder), target)
+    return target
+
+
+def tensors(folder: Path) -> dict[str, Tensor]:
+    return {n: t for file in find_shards(folder / WEIGHTS) for n, t in load_file(file).items()}
+
+
+def scores(folder: Path) -> Tensor:
+    model, _ = load_model(folder, device=CPU, dtype=torch.float32)
+    torch.manual_seed(0)
+    x = torch.randn(2, 9, model.config.decoder.dim)
+    with torch.inference_mode():
+        rotary = model.decoder.rotary(torch.arange(9)[None], x)
+        return model.predict(model.decoder(x, rotary)).what
+
+
+class TestRounding:
+    def test_no_weight_moves_by_more_than_half_a_step(self) -> None:
+        weight = torch.randn(7, 40) * torch.logspace(-3, 3, 7)[:, None]
+        rounded, scale = to_int8(weight)
+        assert rounded.abs().amax(-1).tolist() == [127] * 7
+        error = (rounded * scale[:, None] - weight).abs()
+        assert bool((error <= scale[:, None] * 0.501).all())
+
+    def test_a_row_of_zeros_stays_one(self) -> None:
+        rounded, scale = to_int8(torch.zeros(2, 8))
+        assert not rounded.any()
+        assert bool(scale.isfinite().all())
+
+
+class TestLayer:
+    @pytest.mark.parametrize("packed", [True, False])
+    @pytest.mark.parametrize("rows", [1, 5])
+    def test_it_multiplies_nearly_like_the_layer_it_stands_for(
+        self, rows: int, packed: bool
+    ) -> None:
+        torch.manual_seed(0)
+        exact = Linear(64, 32)
+        layer = Int8Linear(64, 32, bias=True)
+        layer.weight, layer.scale = to_int8(exact.weight.detach())
+        layer.bias = exact.bias
+        if packed:
+            layer.pack()
+        # one row that is far higher than the others does not drown them
+        x = torch.randn(rows, 64) * torch.logspace(0, 3, rows)[:, None]
+        with torch.inference_mode():
+            found, expected = layer(x), exact(x)
+        error = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
+        assert float(error.max()) < 0.03
+
+    def test_zeros_stay_zeros(self) -> None:
+        layer = Int8Linear(8, 4, bias=False)
+        layer.pack()
+        assert not layer(torch.zeros(3, 8)).any()
+
+    @pytest.mark.parametrize("rows", [1, 3])
+    def test_one_row_of_bfloat16_takes_another_way_to_the_same_numbers(self, rows: int) -> None:
+        torch.manual_seed(0)
+        weight, bias = torch.randn(96, 200).bfloat16(), torch.randn(96).bfloat16()
+        x = torch.randn(rows, 200).bfloat16()
+        with torch.inference_mode():
+            found = multiply(x, weight, bias)
+        expected = x.double() @ weight.double().T + bias.double()
+        torch.testing.assert_close(found.double(), expected, atol=0.2, rtol=0.01)
+        assert torch.backends.mkldnn.enabled
+
+
+class TestFolder:
+    def test_the_decoder_is_rounded_and_the_rest_is_not(
+        self, small_folder: Path, official_folder: Path
+    ) -> None:
+        before, _ = load_model(official_folder, device=CPU, dtype=torch.bfloat16)
+        found = tensors(small_folder)
+        whole = {name for name, tensor in found.items() if tensor.dtype == torch.int8}
+        scales = {f"{name.removesuffix('.weight')}.scale" for name in whole}
+        assert "head.weight" in whole
+        assert "decoder.layers.1.feed_forward.experts.0.up.weight" in whole
+        kept = ("encoder.", "embedding", "router", "norm", "row_end", "view_separator")
+        assert not any(word in name for word in kept for name in whole)
+        assert found.keys() - scales == before.state_dict().keys()
+        for name, tensor in before.state_dict().items():
+            if name not in whole:
+                assert torch.equal(found[name], tensor), name
+
+    def test_scores_stay_close(self, small_folder: Path, official_folder: Path) -> None:
+        exact, found = scores(official_folder), scores(small_folder)
+        assert float((found - exact).norm() / exact.norm()) < 0.05
+
+    def test_it_reads_pages_like_any_other(self, small_folder: Path) -> None:
+        page = OCR(small_folder, device="cpu").read(
+            Image.new("RGB", (64, 64)), mode="tiny", max_tokens=3
+        )
+        assert page.pages[0].reason is not None
+
+    def test_nano_with_its_tied_head_and_biases(
+        self, tmp_path: Path, tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer
+    ) -> None:
+        save_model(tmp_path / "model", tiny_model, tiny_tokenizer)
+        quantize(str(tmp_path / "model"), tmp_path / "small")
+        exact, found = scores(tmp_path / "model"), scores(tmp_path / "small")
+        assert float((found - exact).norm() / exact.norm()) < 0.05
+
+    def test_info_knows(self, small_folder: Path, official_folder: Path) -> None:
+        small, before = describe(str(small_folder)), describe(str(official_folder))
+        assert small.dtype == "int8"
+        assert (small.parameters, small.tensors) == (before.parameters, before.tensors)
+        assert small.memory["bfloat16"] < before.memory["bfloat16"]
+
+
+class TestMistakes:
+    def test_twice(self, small_folder: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="in 8 bits already"):
+            quantize(str(small_folder), tmp_path / "again")
+
+    def test_a_target_in_use(self, official_folder: Path, small_folder: Path) -> None:
+        with pytest.raises(UsageError, match="is in use"):
+            quantize(str(official_folder), small_folder)
+
+    def test_a_scale_is_missing(self, small_folder: Path, tmp_path: Path) -> None:
+        for file in small_folder.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        config = json.loads((tmp_path / CONFIG).read_text())
+        (tmp_path / CONFIG).write_text(json.dumps({**config, "int8": False}))
+        with pytest.raises(ModelError, match=r"unexpected: .*scale"):
+            load_model(tmp_path, device=CPU, dtype=torch.float32)
+
+    def test_the_command(self, official_folder: Path, tmp_path: Path) -> None:
+        arguments = ["quantize", str(official_folder), str(tmp_path / "small"), "--int8"]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+        assert find_shards(tmp_path / "small" / WEIGHTS)
+        again = CliRunner().invoke(main, arguments)
+        assert again.exit_code == 2
+        assert "is in use" in again.output
