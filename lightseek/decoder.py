@@ -78,7 +78,7 @@ class KvCache:
     ) -> tuple[Float[Tensor, "B A T K"], Float[Tensor, "B A T K"]]:
         """Write new tokens behind the old ones and return all places, the empty ones too.
 
-        `length` moves once a step, in `Decoder.forward`: all layers write at one place.
+        `length` moves once a step, in `DeepDecoder.forward`: all layers write at one place.
         """
         stop = self.length + key.shape[2]
         self.keys[layer, :, :, self.length : stop] = key
@@ -225,7 +225,7 @@ def make_feed_forward(config: DecoderConfig, index: int) -> nn.Module:
     return Mlp(config.dim, config.mlp_dim, config.feed_forward, bias=config.bias)
 
 
-class Decoder(nn.Module):
+class DeepDecoder(nn.Module):
     """Embeddings in, hidden states out."""
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -260,8 +260,13 @@ class Decoder(nn.Module):
 
     def rotary(self, positions: Int[Tensor, "B L"], like: Tensor) -> Rotary:
         """Angles of positions, in the dtype of `like`; computed in float32."""
-        head_dim = self.config.dim // self.config.heads
-        powers = torch.arange(0, head_dim, 2, device=positions.device).float() / head_dim
-        angles = positions[:, None, :, None].float() / self.config.rope_base**powers
-        angles = torch.cat([angles, angles], dim=-1)
-        return Rotary(angles.cos().to(like.dtype), angles.sin().to(like.dtype))
+        return rotary_angles(self.config, positions, like)
+
+
+def rotary_angles(config: DecoderConfig, positions: Int[Tensor, "B L"], like: Tensor) -> Rotary:
+    """Angles of positions, in the dtype of `like`; computed in float32."""
+    head_dim = config.dim // config.heads
+    powers = torch.arange(0, head_dim, 2, device=positions.device).float() / head_dim
+    angles = positions[:, None, :, None].float() / config.rope_base**powers
+    angles = torch.cat([angles, angles], dim=-1)
+    return Rotary(angles.cos().to(like.dtype), angles.sin().to(like.dtype))

@@ -8,9 +8,8 @@ device. Every tensor that is missing, unexpected or of another shape is named in
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,119 +19,27 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lightseek.config import ModelConfig, load_config
-from lightseek.errors import ModelError
+from lightseek.config import LanguageConfig, ModelConfig, load_config
+from lightseek.errors import ModelError, UsageError
 from lightseek.hub import fetch
+from lightseek.lora import has_adapters
 from lightseek.model import LightSeekOCR
+from lightseek.names import official_name
 from lightseek.official import Official, find_official
-from lightseek.tokenizer import Tokenizer
+from lightseek.tokenizer import SETTINGS, Tokenizer
 
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 SHIPPED = ("nano",)
 """Models whose weights are inside the package."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-HUB_FILES = (CONFIG, TOKENIZER, "tokenizer_config.json", "*.safetensors", f"{WEIGHTS}.index.json")
+HUB_FILES = (CONFIG, TOKENIZER, SETTINGS, "*.safetensors", f"{WEIGHTS}.index.json")
 MEMINFO = Path("/proc/meminfo")
-
-NAMES = (
-    ("embedding.weight", "model.embed_tokens.weight"),
-    ("head.weight", "lm_head.weight"),
-    ("row_end", "model.image_newline"),
-    ("view_separator", "model.view_seperator"),
-    ("decoder.norm.weight", "model.norm.weight"),
-    ("decoder.layers.#.norm1.weight", "model.layers.#.input_layernorm.weight"),
-    ("decoder.layers.#.norm2.weight", "model.layers.#.post_attention_layernorm.weight"),
-    ("decoder.layers.#.attention.query.weight", "model.layers.#.self_attn.q_proj.weight"),
-    ("decoder.layers.#.attention.key.weight", "model.layers.#.self_attn.k_proj.weight"),
-    ("decoder.layers.#.attention.value.weight", "model.layers.#.self_attn.v_proj.weight"),
-    ("decoder.layers.#.attention.out.weight", "model.layers.#.self_attn.o_proj.weight"),
-    ("decoder.layers.#.feed_forward.router.weight", "model.layers.#.mlp.gate.weight"),
-    ("decoder.layers.#.feed_forward.?.weight", "model.layers.#.mlp.?_proj.weight"),
-    (
-        "decoder.layers.#.feed_forward.shared.?.weight",
-        "model.layers.#.mlp.shared_experts.?_proj.weight",
-    ),
-    (
-        "decoder.layers.#.feed_forward.experts.#.?.weight",
-        "model.layers.#.mlp.experts.#.?_proj.weight",
-    ),
-    ("encoder.projector.linear.*", "model.projector.layers.*"),
-    ("encoder.sam.stem.*", "model.sam_model.patch_embed.proj.*"),
-    ("encoder.sam.positions.cells", "model.sam_model.pos_embed"),
-    ("encoder.sam.blocks.#.norm#.*", "model.sam_model.blocks.#.norm#.*"),
-    ("encoder.sam.blocks.#.attention.qkv.*", "model.sam_model.blocks.#.attn.qkv.*"),
-    ("encoder.sam.blocks.#.attention.out.*", "model.sam_model.blocks.#.attn.proj.*"),
-    ("encoder.sam.blocks.#.attention.relative_rows", "model.sam_model.blocks.#.attn.rel_pos_h"),
-    ("encoder.sam.blocks.#.attention.relative_cols", "model.sam_model.blocks.#.attn.rel_pos_w"),
-    ("encoder.sam.blocks.#.mlp.up.*", "model.sam_model.blocks.#.mlp.lin1.*"),
-    ("encoder.sam.blocks.#.mlp.down.*", "model.sam_model.blocks.#.mlp.lin2.*"),
-    ("encoder.sam.neck.#.*", "model.sam_model.neck.#.*"),
-    ("encoder.compressor.conv1.weight", "model.sam_model.net_2.weight"),
-    ("encoder.compressor.conv2.weight", "model.sam_model.net_3.weight"),
-    ("encoder.clip.class_token", "model.vision_model.embeddings.class_embedding"),
-    ("encoder.clip.patch_embedding", "model.vision_model.embeddings.patch_embedding.weight"),
-    ("encoder.clip.positions.cells", "model.vision_model.embeddings.position_embedding.weight"),
-    ("encoder.clip.pre_norm.*", "model.vision_model.pre_layrnorm.*"),
-    ("encoder.clip.blocks.#.norm#.*", "model.vision_model.transformer.layers.#.layer_norm#.*"),
-    (
-        "encoder.clip.blocks.#.attention.qkv.*",
-        "model.vision_model.transformer.layers.#.self_attn.qkv_proj.*",
-    ),
-    (
-        "encoder.clip.blocks.#.attention.out.*",
-        "model.vision_model.transformer.layers.#.self_attn.out_proj.*",
-    ),
-    ("encoder.clip.blocks.#.mlp.up.*", "model.vision_model.transformer.layers.#.mlp.fc1.*"),
-    ("encoder.clip.blocks.#.mlp.down.*", "model.vision_model.transformer.layers.#.mlp.fc2.*"),
-)
-"""Our name of every tensor and that of the official file, which misspells two.
-
-`#` is a number, `?` one of gate, up and down, `*` weight or bias.
-"""
-WILD = {"#": r"(\d+)", "?": "(gate|up|down)", "*": "(weight|bias)"}
 
 UNREAD = frozenset(
     f"model.vision_model.embeddings.{name}" for name in ("patch_embedding.weight", "position_ids")
 )
 """Tensors of the official file that no computation needs: they may be there or not."""
-
-
-def official_name(ours: str) -> str:
-    """What the official file calls a tensor.
-
-    Raises:
-        KeyError: If the official family has no such tensor.
-    """
-    return _translate(ours, NAMES)
-
-
-def our_name(official: str) -> str:
-    """What we call a tensor of the official file.
-
-    Raises:
-        KeyError: If the official family has no such tensor.
-    """
-    return _translate(official, tuple((theirs, ours) for ours, theirs in NAMES))
-
-
-def _translate(name: str, table: tuple[tuple[str, str], ...]) -> str:
-    for pattern, target in table:
-        if found := _compile(pattern).fullmatch(name):
-            return "".join(_fill(target, found.groups()))
-    raise KeyError(name)
-
-
-def _fill(target: str, values: tuple[str, ...]) -> Iterator[str]:
-    """A name with its wild cards replaced, one after the other."""
-    left = iter(values)
-    for character in target:
-        yield next(left) if character in WILD else character
-
-
-@cache
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"[#?*.]", lambda mark: WILD.get(mark[0], r"\."), pattern))
 
 
 def find_model(name: str | Path) -> Path:
@@ -194,7 +101,8 @@ def load_model(
     check_memory(model, device=device, dtype=dtype)
     names = official_name if official else str
     load_weights(model, folder / WEIGHTS, device=device, dtype=dtype, name_in_file=names)
-    return model.eval(), tokenizer
+    # what a language model computes by itself is in no file
+    return model.to(device).eval(), tokenizer
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, Official | None]:
@@ -222,8 +130,9 @@ def check_tokenizer(
         ModelError: If it has another number of tokens, or other special ones.
     """
     size, room = len(tokenizer), config.decoder.vocab_size
-    # the official vocabulary is filled up with ids that no token has
-    if size > room or (size < room and not config.decoder.row_marks):
+    # vocabularies of others are filled up with ids that no token has
+    filled_up = config.decoder.row_marks or isinstance(config.decoder, LanguageConfig)
+    if size > room or (size < room and not filled_up):
         raise ModelError(
             f"{source} has {size} tokens, the model {room}: it belongs to another model"
         )
@@ -277,7 +186,7 @@ def open_weights(
     Raises:
         ModelError: If a file is missing or broken, or any name or shape differs.
     """
-    shards = [_open_shard(file, stack) for file in find_shards(path)]
+    shards = [open_shard(file, stack) for file in find_shards(path)]
     holders = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118 - not a dict
     found = {name: tuple(shard.get_slice(name).get_shape()) for name, shard in holders.items()}
     tensors = model.state_dict()
@@ -288,7 +197,12 @@ def open_weights(
     return {name: holders[name_in_file(name)] for name in tensors}
 
 
-def _open_shard(path: Path, stack: ExitStack) -> Any:
+def open_shard(path: Path, stack: ExitStack) -> Any:
+    """Map a safetensors file into memory until the stack is closed.
+
+    Raises:
+        ModelError: If it is broken.
+    """
     try:
         return stack.enter_context(safe_open(path, framework="pt"))
     except SafetensorError as error:
@@ -385,7 +299,13 @@ def _shorten(names: list[str], limit: int = 5) -> str:
 
 
 def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
-    """Write a model folder in bfloat16, whole or not at all."""
+    """Write a model folder in bfloat16, whole or not at all.
+
+    Raises:
+        UsageError: If the model has adapters, which a folder has no place for.
+    """
+    if has_adapters(model):
+        raise UsageError("adapters are saved by save_adapters, or merged before the model is saved")
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
@@ -395,6 +315,9 @@ def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
     unfinished = {name: folder / f"{name}.unfinished" for name in (CONFIG, TOKENIZER, WEIGHTS)}
     unfinished[CONFIG].write_text(model.config.to_json(), encoding="utf-8")
     tokenizer.save(unfinished[TOKENIZER])
+    if settings := tokenizer.settings():
+        unfinished[SETTINGS] = folder / f"{SETTINGS}.unfinished"
+        unfinished[SETTINGS].write_text(settings, encoding="utf-8")
     save_file(tensors, unfinished[WEIGHTS])
     for name, path in unfinished.items():
         path.replace(folder / name)

@@ -15,6 +15,7 @@ from lightseek import weights
 from lightseek.config import ModelConfig, preset
 from lightseek.errors import ModelError
 from lightseek.model import LightSeekOCR
+from lightseek.names import official_name, our_name
 from lightseek.official import find_official
 from lightseek.tokenizer import character_tokenizer
 from lightseek.weights import (
@@ -24,8 +25,6 @@ from lightseek.weights import (
     empty_model,
     find_model,
     load_model,
-    official_name,
-    our_name,
 )
 
 DATA = Path(__file__).parents[1] / "data"
