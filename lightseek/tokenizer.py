@@ -129,11 +129,12 @@ class Tokenizer:
         token, the one that ends it.
 
         Raises:
-            ModelError: If a file is missing or broken, or names no token that ends a text.
+            ModelError: If a file is missing or broken, or none names a token that ends a text.
         """
         rust, names = _load(folder / "tokenizer.json"), _named(folder)
-        if "eos" not in names:
-            raise ModelError(f"{folder / SETTINGS} names no eos_token: what ends a text?")
+        names.setdefault("eos", _end_by_config(folder, rust))
+        if not names["eos"]:
+            raise ModelError(f"{folder} names no eos_token in {SETTINGS}: what ends a text?")
         names = dict.fromkeys(("bos", "pad"), names["eos"]) | {"image": IMAGE} | names
         # one that the model has already is not added again
         rust.add_special_tokens([names["image"]])
@@ -231,6 +232,12 @@ def _named(folder: Path) -> dict[str, str]:
     given = {kind: settings.get(f"{kind}_token") for kind in OFFICIAL}
     names = {k: v.get("content") if isinstance(v, dict) else v for k, v in given.items()}
     return {kind: name for kind, name in names.items() if isinstance(name, str)}
+
+
+def _end_by_config(folder: Path, rust: RustTokenizer) -> str:
+    """The token that ends a text by the model's own config, as GPT-2 tells it alone; or nothing."""
+    found = _load_settings(folder / "config.json").get("eos_token_id")
+    return (rust.id_to_token(found) or "") if isinstance(found, int) else ""
 
 
 def _load_settings(path: Path) -> dict[str, Any]:

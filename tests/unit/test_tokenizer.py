@@ -196,6 +196,17 @@ def test_a_language_model_must_say_what_ends_a_text(trained: Tokenizer, tmp_path
         Tokenizer.of_language_model(tmp_path)
 
 
+def test_the_config_may_say_what_ends_a_text(trained: Tokenizer, tmp_path: Path) -> None:
+    """As that of GPT-2, whose tokenizer names no special tokens."""
+    trained.save(tmp_path / "tokenizer.json")
+    (tmp_path / "config.json").write_text(f'{{"eos_token_id": {trained.eos_id}}}')
+    tokenizer = Tokenizer.of_language_model(tmp_path)
+    assert tokenizer.eos_id == tokenizer.bos_id == trained.eos_id
+    (tmp_path / "config.json").write_text('{"eos_token_id": 99999}')
+    with pytest.raises(ModelError, match="names no eos_token"):
+        Tokenizer.of_language_model(tmp_path)
+
+
 def test_names_of_special_tokens_are_kept(trained: Tokenizer, tmp_path: Path) -> None:
     trained.save(tmp_path / "tokenizer.json")
     settings = tmp_path / "tokenizer_config.json"
