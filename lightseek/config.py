@@ -10,9 +10,9 @@ import tomllib
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter, ValidationError
 
 from lightseek.errors import ModelError, UsageError
 
@@ -157,6 +157,53 @@ class DecoderConfig:
     """Output tokens that an output token sees, the prompt always visible; none is all."""
     place: PlaceConfig | None = None
     moe: MoeConfig | None = None
+    cross_attention: bool = False
+    """Whether visual tokens are looked at from beside the text, not read before it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanguageConfig:
+    """A causal language model of `transformers` in the place of our decoder."""
+
+    __pydantic_config__: ClassVar = STRICT
+    transformers: dict[str, Any]
+    """Its own `config.json`, which has every size that it alone needs."""
+    vocab_size: int
+    """Rows of the embedding: its own, and those of tokens that reading adds."""
+    dim: int
+    max_positions: int
+    tied_head: bool
+    # what it lacks, so that the parts around a decoder need not ask which one it is
+    row_marks: ClassVar[bool] = False
+    sliding_window: ClassVar[int | None] = None
+    place: ClassVar[PlaceConfig | None] = None
+    moe: ClassVar[MoeConfig | None] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraConfig:
+    """Adapters of a decoder: matrices of low rank beside its own (arXiv 2106.09685)."""
+
+    __pydantic_config__: ClassVar = STRICT
+    rank: int
+    alpha: float
+    """What they add is scaled by this over the rank."""
+    dropout: float
+    targets: tuple[str, ...]
+    """Names of the linear layers that get one, such as `query` or `q_proj`."""
+
+
+def _decoder_kind(data: Any) -> str:
+    """Which of the two decoders a part of a file, or a config, describes."""
+    if isinstance(data, LanguageConfig) or (isinstance(data, dict) and "transformers" in data):
+        return "language"
+    return "own"
+
+
+AnyDecoderConfig = Annotated[
+    Annotated[DecoderConfig, Tag("own")] | Annotated[LanguageConfig, Tag("language")],
+    Discriminator(_decoder_kind),
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,12 +216,19 @@ class ModelConfig:
     compressor: CompressorConfig
     clip: ClipConfig
     fusion_norm: bool
-    """Whether the concatenated features are normed before the projection."""
-    decoder: DecoderConfig
+    """Whether CLIP and compressor features are normed before the projection."""
+    decoder: AnyDecoderConfig
     mode: str
     """How a page is cut into views when nothing is asked for."""
     int8: bool = False
     """Whether the matrices of the decoder are held in 8 bits."""
+    fusion: Literal["channels", "sequence"] = "channels"
+    """Both features as one visual token, or as two."""
+
+    def __post_init__(self) -> None:
+        looks = isinstance(self.decoder, DecoderConfig) and self.decoder.cross_attention
+        if looks and self.fusion != "sequence":
+            raise ValueError("cross-attention looks at the two maps of fusion = 'sequence'")
 
     @property
     def fused_dim(self) -> int:
@@ -200,10 +254,29 @@ def validate(kind: type[T], data: Any, *, source: str) -> T:
     try:
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
-        )
+        faults = "; ".join(f"{_place(e['loc']) or 'file'}: {e['msg']}" for e in error.errors())
         raise ModelError(f"{source} does not fit: {faults}") from error
+
+
+def _place(keys: tuple[int | str, ...]) -> str:
+    """Where in the file a fault is; the kind of decoder, which pydantic adds, is no key."""
+    if keys[:1] == ("decoder",):
+        keys = (*keys[:1], *keys[2:])
+    return ".".join(map(str, keys))
+
+
+def read_json(path: Path) -> Any:
+    """What a `config.json` says.
+
+    Raises:
+        ModelError: If the file is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path.parent} is no model folder: it has no {path.name}") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}") from error
 
 
 def load_config(path: Path) -> ModelConfig:
@@ -212,13 +285,7 @@ def load_config(path: Path) -> ModelConfig:
     Raises:
         ModelError: If the file is missing, no JSON, or not such a config.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path.parent} is no model folder: it has no {path.name}") from error
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON: {error}") from error
-    return validate(ModelConfig, data, source=str(path))
+    return validate(ModelConfig, read_json(path), source=str(path))
 
 
 def preset_names() -> list[str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lightseek.attention import Mlp, attend
@@ -64,37 +64,33 @@ class KvCache:
         """Tokens that fit before it grows."""
         return self.keys.shape[3]
 
-    def reserve(self, count: int) -> None:
-        """Make room for so many more tokens."""
-        lacking = self.length + count - self.room
-        if lacking > 0:
-            added = -(-lacking // GROWTH) * GROWTH
-            # zeros: what is not written is hidden, and must not be a NaN behind its mask
+    def make_room(
+        self, bias: Float[Tensor, "*B L M"] | None, count: int
+    ) -> Float[Tensor, "*B L T"] | None:
+        """Grow for so many new tokens, and hide from them what is not written yet."""
+        stop = self.length + count
+        if stop > self.room:
+            added = -(-(stop - self.room) // GROWTH) * GROWTH
+            # zeros: what is hidden must not be a NaN behind its mask
             self.keys, self.values = (
                 F.pad(stored, (0, 0, 0, added)) for stored in (self.keys, self.values)
             )
+        if stop == self.room:
+            return bias
+        seen = self.keys.new_zeros(1, stop) if bias is None else bias
+        return F.pad(seen, (0, self.room - stop), value=HIDDEN)
 
     def extend(
         self, layer: int, key: Float[Tensor, "B A L K"], value: Float[Tensor, "B A L K"]
     ) -> tuple[Float[Tensor, "B A T K"], Float[Tensor, "B A T K"]]:
         """Write new tokens behind the old ones and return all places, the empty ones too.
 
-        `length` moves once a step, in `Decoder.forward`: all layers write at one place.
+        `length` moves once a step, in `DeepDecoder.forward`: all layers write at one place.
         """
         stop = self.length + key.shape[2]
         self.keys[layer, :, :, self.length : stop] = key
         self.values[layer, :, :, self.length : stop] = value
         return self.keys[layer], self.values[layer]
-
-    def hide_empty(
-        self, bias: Float[Tensor, "*B L M"] | None, count: int
-    ) -> Float[Tensor, "*B L T"] | None:
-        """The bias of so many new tokens, with what is not written yet out of their sight."""
-        stop = self.length + count
-        if stop == self.room:
-            return bias
-        seen = self.keys.new_zeros(1, stop) if bias is None else bias
-        return F.pad(seen, (0, self.room - stop), value=HIDDEN)
 
     def select(self, rows: Int[Tensor, " R"]) -> None:
         """Keep these sequences, in this order: finished ones leave, beams are copied."""
@@ -226,7 +222,7 @@ def make_feed_forward(config: DecoderConfig, index: int) -> nn.Module:
     return Mlp(config.dim, config.mlp_dim, config.feed_forward, bias=config.bias)
 
 
-class Decoder(nn.Module):
+class DeepDecoder(nn.Module):
     """Embeddings in, hidden states out."""
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -251,18 +247,112 @@ class Decoder(nn.Module):
             cache: Earlier tokens; the new ones are written behind them.
         """
         if cache is not None:
-            cache.reserve(x.shape[1])
-            bias = cache.hide_empty(bias, x.shape[1])
+            bias = cache.make_room(bias, x.shape[1])
         for layer in self.layers:
             x = layer(x, rotary, bias, cache)
         if cache is not None:
             cache.length += x.shape[1]
         return self.norm(x)
 
+    def begin(
+        self, prompt: Float[Tensor, "B P D"], max_tokens: int, padding: Bool[Tensor, "B P"] | None
+    ) -> "DeepSequences":
+        """Begin to write.
+
+        Args:
+            prompt: Embeddings of visual tokens and text.
+            max_tokens: Most tokens that will be written.
+            padding: True where shorter prompts are filled up, on their left.
+        """
+        return DeepSequences(self, prompt, max_tokens, padding)
+
     def rotary(self, positions: Int[Tensor, "B L"], like: Tensor) -> Rotary:
         """Angles of positions, in the dtype of `like`; computed in float32."""
-        head_dim = self.config.dim // self.config.heads
-        powers = torch.arange(0, head_dim, 2, device=positions.device).float() / head_dim
-        angles = positions[:, None, :, None].float() / self.config.rope_base**powers
-        angles = torch.cat([angles, angles], dim=-1)
-        return Rotary(angles.cos().to(like.dtype), angles.sin().to(like.dtype))
+        return rotary_angles(self.config, positions, like)
+
+
+def rotary_angles(config: DecoderConfig, positions: Int[Tensor, "B L"], like: Tensor) -> Rotary:
+    """Angles of positions, in the dtype of `like`; computed in float32."""
+    head_dim = config.dim // config.heads
+    powers = torch.arange(0, head_dim, 2, device=positions.device).float() / head_dim
+    angles = positions[:, None, :, None].float() / config.rope_base**powers
+    angles = torch.cat([angles, angles], dim=-1)
+    return Rotary(angles.cos().to(like.dtype), angles.sin().to(like.dtype))
+
+
+class DeepSequences:
+    """Sequences being written: their cache and positions."""
+
+    def __init__(
+        self,
+        decoder: DeepDecoder,
+        prompt: Float[Tensor, "B P D"],
+        max_tokens: int,
+        padding: Bool[Tensor, "B P"] | None,
+    ) -> None:
+        self.decoder, self.prompt, self.padding = decoder, prompt, padding
+        batch, length = prompt.shape[:2]
+        room = length + max_tokens
+        self.cache = KvCache(decoder.config, batch=batch, like=prompt)
+        positions = torch.arange(room, device=prompt.device).expand(batch, -1)
+        if padding is None:
+            positions = positions[:1]
+        else:
+            positions = (positions - padding.sum(1, keepdim=True)).clamp(min=0)
+        self.rotary = decoder.rotary(positions, prompt)
+
+    def prefill(self) -> Float[Tensor, "B D"]:
+        """Run the prompt and return the hidden state that predicts the first token."""
+        length = self.prompt.shape[1]
+        # the last prompt token predicts: only the visual tokens before it see both ways
+        bias = attention_bias(self.decoder.config, length, length - 1, like=self.prompt)
+        if self.padding is not None:
+            bias = bias + self._padding_bias(length)
+        hidden = self.decoder(self.prompt, self.rotary.at(0, length), bias, self.cache)
+        return hidden[:, -1]
+
+    def next(self, x: Float[Tensor, "R 1 D"]) -> Float[Tensor, "R D"]:
+        """Write one token a sequence and return the hidden state that predicts the next."""
+        at = self.cache.length
+        bias = None if self.padding is None else self._padding_bias(at + 1)
+        window = self.decoder.config.sliding_window
+        prompt_length = self.prompt.shape[1]
+        if window is not None and at + 1 - window > prompt_length:
+            bias = self.prompt.new_zeros(1, 1, 1, at + 1) if bias is None else bias.clone()
+            bias[..., prompt_length : at + 1 - window] = HIDDEN
+        return self.decoder(x, self.rotary.at(at, 1), bias, self.cache)[:, 0]
+
+    def select(self, rows: Int[Tensor, " R"]) -> None:
+        """Keep these sequences, in this order."""
+        self.cache.select(rows)
+        if self.padding is not None:
+            self.padding = self.padding[rows]
+            self.rotary = type(self.rotary)(self.rotary.cos[rows], self.rotary.sin[rows])
+
+    def _padding_bias(self, length: int) -> Float[Tensor, "B 1 1 M"]:
+        assert self.padding is not None
+        seen = F.pad(self.padding, (0, length - self.padding.shape[1]))
+        # a finite score: a row that sees padding alone must not become NaN
+        low = torch.finfo(self.prompt.dtype).min / 2
+        return self.prompt.new_zeros(seen.shape).masked_fill(seen, low)[:, None, None]
+
+
+def attention_bias(
+    config: DecoderConfig, length: int, prefix: int, *, like: Tensor
+) -> Float[Tensor, "L L"]:
+    """Who sees whom in a sequence that begins with `prefix` prompt tokens.
+
+    Args:
+        config: Says whether the prefix is bidirectional and how far back output looks.
+        length: Tokens of the whole sequence.
+        prefix: Tokens before the output.
+        like: A tensor of the wanted device and dtype.
+    """
+    at = torch.arange(length, device=like.device)
+    seen = at[:, None] >= at[None]
+    if config.bidirectional_prefix:
+        seen |= at[None] < prefix
+    if config.sliding_window is not None:
+        recent = at[:, None] - at[None] < config.sliding_window
+        seen &= recent | (at[None] < prefix)
+    return like.new_zeros(length, length).masked_fill(~seen, HIDDEN)

@@ -2,12 +2,12 @@
 
 Paper: DeepSeek-OCR (arXiv 2510.18234), "DeepEncoder". SAM looks at many patches through small
 windows, the compressor leaves a sixteenth of them, CLIP looks at all of those at once; both
-results side by side are projected to the decoder's width.
+results are projected to the decoder's width.
 
 The same classes carry the official sizes and nano's; what differs is `ModelConfig`.
 
 Axes: V views, C channels, H W rows and columns of patches, h w of visual tokens (a quarter of
-them), N tokens of a view, D width, A heads, K head width.
+them), R rows of visual tokens, N tokens of a view, D width, A heads, K head width.
 """
 
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from lightseek.config import (
     Rows,
     SamConfig,
 )
+from lightseek.fusion import make_projector
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,9 @@ class Encoded:
     """SAM features, one a patch, before the neck."""
     fused: Float[Tensor, "V h w D2"]
     """CLIP and compressor features side by side, one vector a visual token."""
-    tokens: Float[Tensor, "V h w D3"]
-    """Visual tokens as the decoder takes them."""
+    tokens: Float[Tensor, "V R w D3"]
+    """Visual tokens as the decoder takes them, row by row; `R` is `h`, or twice that where each of
+    the two features is a token (`lightseek.fusion`)."""
 
 
 class Attention(nn.Module):
@@ -338,30 +340,15 @@ class ClipEncoder(nn.Module):
         return rearrange(x[:, -rows * cols :], "v (h w) d -> v h w d", h=rows)
 
 
-class Projector(nn.Module):
-    """Concatenated features to the decoder's width."""
-
-    def __init__(self, in_dim: int, out_dim: int, *, norm: bool, eps: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(in_dim, eps=eps) if norm else nn.Identity()
-        self.linear = nn.Linear(in_dim, out_dim)
-
-    def forward(self, fused: Float[Tensor, "*B F"]) -> Float[Tensor, "*B D"]:
-        """Project every token."""
-        return self.linear(self.norm(fused))
-
-
 class DeepEncoder(nn.Module):
-    """Views to visual tokens: one for every 64 x 64 px."""
+    """Views to visual tokens: one or two for every 64 x 64 px."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.sam = SamEncoder(config.sam)
         self.compressor = ConvCompressor(self.sam.out_dim, config.compressor, config.sam.norm_eps)
         self.clip = ClipEncoder(config.clip)
-        self.projector = Projector(
-            config.fused_dim, config.decoder.dim, norm=config.fusion_norm, eps=config.clip.norm_eps
-        )
+        self.projector = make_projector(config)
 
     def forward(self, views: Float[Tensor, "V C Y X"], first_col: int = 0) -> Encoded:
         """Encode views of one size.

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lightseek.decoder import HIDDEN, KvCache
+from lightseek.decoder import HIDDEN
 from lightseek.errors import UsageError
-from lightseek.model import LightSeekOCR, Places, Predicted, attention_bias
+from lightseek.model import LightSeekOCR, Places, Predicted
 
 KEPT_SHARE = 0.75
 """Rows leave the batch when no more than this share of it is still being read."""
@@ -114,31 +114,30 @@ def generate(
         One result a prompt, in order.
     """
     if decoding.beams > 1:
+        pads = [None] * len(prompt) if padding is None else [row[None] for row in padding]
         return [
             _beam_search(model, row[None], eos_id, decoding, pad)
-            for row, pad in zip(prompt, _rows(padding, len(prompt)), strict=True)
+            for row, pad in zip(prompt, pads, strict=True)
         ]
-    batch = len(prompt)
-    ids: list[list[int]] = [[] for _ in range(batch)]
-    logprobs: list[list[float]] = [[] for _ in range(batch)]
-    places: list[list[tuple[float, float]]] = [[] for _ in range(batch)]
-    finished = [False] * batch
+    read = [_nothing(model) for _ in prompt]
     for step in generate_steps(model, prompt, eos_id, decoding, padding):
         where = [(0.0, 0.0)] * len(step.rows) if step.places is None else step.places.tolist()
         for row, token, logprob, place in zip(
             step.rows.tolist(), step.ids.tolist(), step.logprobs.tolist(), where, strict=True
         ):
+            text = read[row]
             if token == eos_id:
-                finished[row] = True
+                read[row] = replace(text, finished=True)
                 continue
-            ids[row].append(token)
-            logprobs[row].append(logprob)
-            places[row].append((place[0], place[1]))
-    has_places = model.place is not None
-    return [
-        Generated(i, p, w if has_places else None, f)
-        for i, p, w, f in zip(ids, logprobs, places, finished, strict=True)
-    ]
+            text.ids.append(token)
+            text.logprobs.append(logprob)
+            if text.places is not None:
+                text.places.append((place[0], place[1]))
+    return read
+
+
+def _nothing(model: LightSeekOCR) -> Generated:
+    return Generated([], [], None if model.place is None else [], finished=False)
 
 
 @torch.inference_mode()
@@ -159,7 +158,7 @@ def generate_steps(
     """
     if decoding.beams > 1:
         raise UsageError("beam search cannot be streamed: leave out the beams, or use generate")
-    state = _Sequences(model, prompt, decoding.max_tokens, padding)
+    state = model.decoder.begin(prompt, decoding.max_tokens, padding)
     draw = torch.Generator(device=prompt.device).manual_seed(decoding.seed)
     rows = torch.arange(len(prompt), device=prompt.device)
     reading = torch.ones_like(rows, dtype=torch.bool)
@@ -184,72 +183,9 @@ def generate_steps(
             return
         if len(kept) <= len(rows) * KEPT_SHARE:
             rows, ids, reading = rows[kept], ids[kept], reading[kept]
-            if next_places is not None:
-                next_places = Places(next_places.x[kept], next_places.y[kept])
+            next_places = next_places and next_places.only(kept)
             state.select(kept)
-        hidden = state.next(ids, next_places)
-
-
-class _Sequences:
-    """Sequences being written: their cache and positions."""
-
-    def __init__(
-        self,
-        model: LightSeekOCR,
-        prompt: Float[Tensor, "B P D"],
-        max_tokens: int,
-        padding: Bool[Tensor, "B P"] | None,
-    ) -> None:
-        self.model, self.prompt, self.padding = model, prompt, padding
-        batch, length = prompt.shape[:2]
-        room = length + max_tokens
-        self.cache = KvCache(model.config.decoder, batch=batch, like=prompt)
-        positions = torch.arange(room, device=prompt.device).expand(batch, -1)
-        if padding is None:
-            positions = positions[:1]
-        else:
-            positions = (positions - padding.sum(1, keepdim=True)).clamp(min=0)
-        self.rotary = model.decoder.rotary(positions, prompt)
-
-    def prefill(self) -> Float[Tensor, "B D"]:
-        """Run the prompt and return the hidden state that predicts the first token."""
-        length = self.prompt.shape[1]
-        config = self.model.config.decoder
-        # the last prompt token predicts: only the visual tokens before it see both ways
-        bias = attention_bias(config, length, length - 1, like=self.prompt)
-        if self.padding is not None:
-            bias = bias + self._padding_bias(length)
-        hidden = self.model.decoder(self.prompt, self.rotary.at(0, length), bias, self.cache)
-        return hidden[:, -1]
-
-    def next(self, ids: Int[Tensor, " R"], places: Places | None) -> Float[Tensor, "R D"]:
-        """Write one token a sequence and return the hidden state that predicts the next."""
-        at = self.cache.length
-        bias = None
-        window = self.model.config.decoder.sliding_window
-        prompt_length = self.prompt.shape[1]
-        if self.padding is not None:
-            bias = self._padding_bias(at + 1)
-        if window is not None and at + 1 - window > prompt_length:
-            hidden_part = slice(prompt_length, at + 1 - window)
-            bias = self.prompt.new_zeros(1, 1, 1, at + 1) if bias is None else bias.clone()
-            bias[..., hidden_part] = HIDDEN
-        x = self.model.embed(ids[:, None], places)
-        return self.model.decoder(x, self.rotary.at(at, 1), bias, self.cache)[:, 0]
-
-    def select(self, rows: Int[Tensor, " R"]) -> None:
-        """Keep these sequences, in this order."""
-        self.cache.select(rows)
-        if self.padding is not None:
-            self.padding = self.padding[rows]
-            self.rotary = type(self.rotary)(self.rotary.cos[rows], self.rotary.sin[rows])
-
-    def _padding_bias(self, length: int) -> Float[Tensor, "B 1 1 M"]:
-        assert self.padding is not None
-        seen = F.pad(self.padding, (0, length - self.padding.shape[1]))
-        # a finite score: a row that sees padding alone must not become NaN
-        low = torch.finfo(self.prompt.dtype).min / 2
-        return self.prompt.new_zeros(seen.shape).masked_fill(seen, low)[:, None, None]
+        hidden = state.next(model.embed(ids[:, None], next_places))
 
 
 def _choose(
@@ -285,8 +221,7 @@ def _ban(
     """Scores without the tokens that would repeat an n-gram."""
     scores = scores.clone()
     for row, ids in enumerate(written):
-        banned = banned_tokens(ids, ban)
-        if banned:
+        if banned := banned_tokens(ids, ban):
             scores[row, sorted(banned)] = HIDDEN
     return scores
 
@@ -324,10 +259,6 @@ def _centre(scores: Float[Tensor, "R X"], best: Int[Tensor, "R 1"]) -> Float[Ten
     return (beyond.gather(1, near).softmax(-1) * (near - 0.5)).sum(-1)
 
 
-def _rows(padding: Bool[Tensor, "B P"] | None, batch: int) -> list[Bool[Tensor, "1 P"] | None]:
-    return [None] * batch if padding is None else [row[None] for row in padding]
-
-
 def _beam_search(
     model: LightSeekOCR,
     prompt: Float[Tensor, "1 P D"],
@@ -336,9 +267,9 @@ def _beam_search(
     padding: Bool[Tensor, "1 P"] | None,
 ) -> Generated:
     """The sequence of the highest mean log-probability among those explored."""
-    state = _Sequences(model, prompt, decoding.max_tokens, padding)
+    state = model.decoder.begin(prompt, decoding.max_tokens, padding)
     hidden = state.prefill()
-    beams = [_Beam(Generated([], [], None if model.place is None else [], False), 0.0)]
+    beams = [_Beam(_nothing(model), 0.0)]
     done: list[_Beam] = []
     for _ in range(decoding.max_tokens):
         predicted = model.predict(hidden)
@@ -363,9 +294,9 @@ def _beam_search(
             break
         kept = torch.tensor(origins, device=prompt.device)
         state.select(kept)
-        told = None if bins is None else Places(bins.x[kept], bins.y[kept])
-        ids = torch.tensor([beam.text.ids[-1] for beam in beams], device=prompt.device)
-        hidden = state.next(ids, told)
+        told = bins and bins.only(kept)
+        ids = torch.tensor([[beam.text.ids[-1]] for beam in beams], device=prompt.device)
+        hidden = state.next(model.embed(ids, told))
     return best.text
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from lightseek.config import ModelConfig, preset, preset_names
+from lightseek.config import DecoderConfig, ModelConfig, preset, preset_names
+from lightseek.fusion import SCALES
 from lightseek.model import LightSeekOCR
 from lightseek.names import official_name
 from lightseek.views import MODES, UNTILED, Grid, Mode, num_positions, num_visual_tokens
@@ -40,7 +41,7 @@ class PageCost:
 
     visual_tokens: tuple[int, int]
     positions: tuple[int, int]
-    """Of the decoder: visual tokens, row ends and separator."""
+    """Of the decoder's sequence: visual tokens, row ends and separator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +144,20 @@ def active(config: ModelConfig, sizes: Mapping[str, int]) -> int:
 
 
 def _modes(config: ModelConfig) -> dict[str, PageCost | None]:
-    if not config.decoder.row_marks:
+    if config.mode not in MODES:
         return {config.mode: None}
     own_first = sorted(MODES.values(), key=lambda mode: mode.name != config.mode)
-    return {mode.name: _cost(mode) for mode in own_first}
+    if config.decoder.row_marks:
+        return {mode.name: _cost(mode) for mode in own_first}
+    return {mode.name: _plain_cost(mode, config) for mode in own_first if mode.tile_px is None}
+
+
+def _plain_cost(mode: Mode, config: ModelConfig) -> PageCost:
+    """Of models whose pages are one view, with nothing between its visual tokens."""
+    visual = num_visual_tokens(mode, UNTILED) * SCALES[config.fusion]
+    looks = isinstance(config.decoder, DecoderConfig) and config.decoder.cross_attention
+    positions = 0 if looks else visual
+    return PageCost((visual, visual), (positions, positions))
 
 
 def _cost(mode: Mode) -> PageCost:

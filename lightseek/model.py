@@ -3,11 +3,14 @@
 A sequence is token ids in which every `<image>` id holds the place of one visual token. The
 official family reads `[tiles][page view][separator][prompt]`; nano reads `[strip][<bos>]`, its
 visual tokens see each other both ways, and every token is told where on the strip it stands.
+Three kinds of decoder take such sequences: ours (`lightseek.decoder`), ours beside the visual
+tokens (`lightseek.cross`), and language models of others (`lightseek.language`).
 
 Axes: V views, B sequences, L tokens, P prefix tokens, N visual tokens, D width, S vocabulary,
 r c rows and columns of tiles, h w and H W rows and columns of visual tokens.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,11 +19,17 @@ from einops import rearrange, reduce
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lightseek.config import TOKEN_PX, DecoderConfig, ModelConfig, PlaceConfig
-from lightseek.decoder import HIDDEN, Decoder
+from lightseek.config import TOKEN_PX, DecoderConfig, LanguageConfig, ModelConfig, PlaceConfig
+from lightseek.cross import CrossDecoder
+from lightseek.decoder import DeepDecoder, attention_bias
 from lightseek.encoder import DeepEncoder
+from lightseek.errors import UsageError
+from lightseek.fusion import SCALES
+from lightseek.language import LanguageDecoder
 from lightseek.linear import Int8Linear, Linear, hold_in_int8, multiply
 from lightseek.views import Grid
+
+AnyDecoder = DeepDecoder | CrossDecoder | LanguageDecoder
 
 
 class Places(NamedTuple):
@@ -28,6 +37,10 @@ class Places(NamedTuple):
 
     x: Int[Tensor, "B L"]
     y: Int[Tensor, "B L"]
+
+    def only(self, rows: Int[Tensor, " R"]) -> "Places":
+        """Those of some sequences."""
+        return Places(self.x[rows], self.y[rows])
 
 
 class Predicted(NamedTuple):
@@ -88,7 +101,7 @@ class LightSeekOCR(nn.Module):
             self.row_end = nn.Parameter(torch.zeros(decoder.dim))
             self.view_separator = nn.Parameter(torch.zeros(decoder.dim))
         self.place = PlaceHeads(decoder.place, decoder.dim) if decoder.place else None
-        self.decoder = Decoder(decoder)
+        self.decoder = make_decoder(decoder)
         self.head: nn.Module | None = None
         if not decoder.tied_head:
             self.head = Linear(decoder.dim, decoder.vocab_size, bias=False)
@@ -100,7 +113,10 @@ class LightSeekOCR(nn.Module):
     def visual_tokens(
         self, views: Float[Tensor, "V C Y X"], first_col: int = 0
     ) -> Float[Tensor, "V N D"]:
-        """Encode views of one size and tell each visual token where it stands."""
+        """Encode views of one size and tell each visual token where it stands.
+
+        With sequence fusion, all tokens of the local map come before those of the global one.
+        """
         return self.place_tokens(self.encoder(views, first_col).tokens, first_col)
 
     def place_tokens(
@@ -108,8 +124,9 @@ class LightSeekOCR(nn.Module):
     ) -> Float[Tensor, "V N D"]:
         """Add the vectors of their places to visual tokens, row by row."""
         if self.place is not None:
-            rows, cols = tokens.shape[1:3]
-            tokens = tokens + self.place.of_views(rows, cols, first_col)
+            scales = SCALES[self.config.fusion]
+            places = self.place.of_views(tokens.shape[1] // scales, tokens.shape[2], first_col)
+            tokens = tokens + places.repeat(scales, 1, 1)
         return rearrange(tokens, "v h w d -> v (h w) d")
 
     def lay_out(
@@ -175,30 +192,34 @@ class LightSeekOCR(nn.Module):
             ids: Text of each sequence, from `<bos>` on.
             places: Where each token of the text stands.
         """
-        x = torch.cat([visual, self.embed(ids, places)], dim=1)
+        text = self.embed(ids, places)
+        if isinstance(self.decoder, CrossDecoder):
+            return self.decoder(visual, text)
+        x = torch.cat([visual, text], dim=1)
+        if isinstance(self.decoder, LanguageDecoder):
+            return self.decoder(x)[:, visual.shape[1] :]
         length = x.shape[1]
         positions = torch.arange(length, device=x.device)[None]
-        bias = attention_bias(self.config.decoder, length, visual.shape[1], like=x)
+        bias = attention_bias(self.decoder.config, length, visual.shape[1], like=x)
         hidden = self.decoder(x, self.decoder.rotary(positions, x), bias)
         return hidden[:, visual.shape[1] :]
 
+    def freeze(self, parts: Sequence[str]) -> None:
+        """Keep the weights of some parts as they are, such as `encoder.sam`.
 
-def attention_bias(
-    config: DecoderConfig, length: int, prefix: int, *, like: Tensor
-) -> Float[Tensor, "L L"]:
-    """Who sees whom in a sequence that begins with `prefix` prompt tokens.
+        Raises:
+            UsageError: If a part does not exist.
+        """
+        for part in parts:
+            frozen = [p for name, p in self.named_parameters() if f"{name}.".startswith(f"{part}.")]
+            if not frozen:
+                raise UsageError(f"the model has no part {part} to freeze: see `lightseek info`")
+            for parameter in frozen:
+                parameter.requires_grad_(False)
 
-    Args:
-        config: Says whether the prefix is bidirectional and how far back output looks.
-        length: Tokens of the whole sequence.
-        prefix: Tokens before the output.
-        like: A tensor of the wanted device and dtype.
-    """
-    at = torch.arange(length, device=like.device)
-    seen = at[:, None] >= at[None]
-    if config.bidirectional_prefix:
-        seen |= at[None] < prefix
-    if config.sliding_window is not None:
-        recent = at[:, None] - at[None] < config.sliding_window
-        seen &= recent | (at[None] < prefix)
-    return like.new_zeros(length, length).masked_fill(~seen, HIDDEN)
+
+def make_decoder(config: DecoderConfig | LanguageConfig) -> AnyDecoder:
+    """The kind of decoder that the config describes."""
+    if isinstance(config, LanguageConfig):
+        return LanguageDecoder(config)
+    return CrossDecoder(config) if config.cross_attention else DeepDecoder(config)

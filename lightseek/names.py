@@ -1,13 +1,17 @@
-"""What tensors are called: by us, and in the files of the official family.
+"""What the files of others call our tensors: the official family, and SAM and CLIP by themselves.
 
-One table relates the two. Knows nothing of torch or of files.
+Pure text: knows nothing of files, shapes or models.
 """
 
 import re
 from collections.abc import Iterator
 from functools import cache
 
-NAMES = (
+Table = tuple[tuple[str, str], ...]
+"""Our name of every tensor and theirs: `#` is a number, `?` one of gate, up and down, `*` weight or
+bias."""
+
+OFFICIAL: Table = (
     ("embedding.weight", "model.embed_tokens.weight"),
     ("head.weight", "lm_head.weight"),
     ("row_end", "model.image_newline"),
@@ -58,16 +62,45 @@ NAMES = (
     ("encoder.clip.blocks.#.mlp.up.*", "model.vision_model.transformer.layers.#.mlp.fc1.*"),
     ("encoder.clip.blocks.#.mlp.down.*", "model.vision_model.transformer.layers.#.mlp.fc2.*"),
 )
-"""Our name of every tensor and that of the official file, which misspells two.
+"""The official file, which misspells two."""
 
-`#` is a number, `?` one of gate, up and down, `*` weight or bias.
-"""
-WILD = {"#": r"(\d+)", "?": "(gate|up|down)", "*": "(weight|bias)"}
+SAM: Table = (
+    ("stem.*", "patch_embed.projection.*"),
+    ("positions.cells", "pos_embed"),
+    ("blocks.#.norm#.*", "layers.#.layer_norm#.*"),
+    ("blocks.#.attention.qkv.*", "layers.#.attn.qkv.*"),
+    ("blocks.#.attention.out.*", "layers.#.attn.proj.*"),
+    ("blocks.#.attention.relative_rows", "layers.#.attn.rel_pos_h"),
+    ("blocks.#.attention.relative_cols", "layers.#.attn.rel_pos_w"),
+    ("blocks.#.mlp.up.*", "layers.#.mlp.lin1.*"),
+    ("blocks.#.mlp.down.*", "layers.#.mlp.lin2.*"),
+    ("neck.0.weight", "neck.conv1.weight"),
+    ("neck.1.*", "neck.layer_norm1.*"),
+    ("neck.2.weight", "neck.conv2.weight"),
+    ("neck.3.*", "neck.layer_norm2.*"),
+)
+"""`SamEncoder` and the vision encoder of `transformers`' SAM."""
+
+CLIP: Table = (
+    ("class_token", "embeddings.class_embedding"),
+    ("positions.cells", "embeddings.position_embedding.weight"),
+    ("pre_norm.*", "pre_layrnorm.*"),
+    ("blocks.#.norm#.*", "encoder.layers.#.layer_norm#.*"),
+    ("blocks.#.attention.query.*", "encoder.layers.#.self_attn.q_proj.*"),
+    ("blocks.#.attention.key.*", "encoder.layers.#.self_attn.k_proj.*"),
+    ("blocks.#.attention.value.*", "encoder.layers.#.self_attn.v_proj.*"),
+    ("blocks.#.attention.out.*", "encoder.layers.#.self_attn.out_proj.*"),
+    ("blocks.#.mlp.up.*", "encoder.layers.#.mlp.fc1.*"),
+    ("blocks.#.mlp.down.*", "encoder.layers.#.mlp.fc2.*"),
+)
+"""`ClipEncoder` and the vision model of `transformers`' CLIP, which parts what is `qkv` here."""
 
 UNREAD = frozenset(
     f"model.vision_model.embeddings.{name}" for name in ("patch_embedding.weight", "position_ids")
 )
 """Tensors of the official file that no computation needs: they may be there or not."""
+
+WILD = {"#": r"(\d+)", "?": "(gate|up|down)", "*": "(weight|bias)"}
 
 
 def official_name(ours: str) -> str:
@@ -76,7 +109,7 @@ def official_name(ours: str) -> str:
     Raises:
         KeyError: If the official family has no such tensor.
     """
-    return _translate(ours, NAMES)
+    return translate(ours, OFFICIAL)
 
 
 def our_name(official: str) -> str:
@@ -85,10 +118,15 @@ def our_name(official: str) -> str:
     Raises:
         KeyError: If the official family has no such tensor.
     """
-    return _translate(official, tuple((theirs, ours) for ours, theirs in NAMES))
+    return translate(official, tuple((theirs, ours) for ours, theirs in OFFICIAL))
 
 
-def _translate(name: str, table: tuple[tuple[str, str], ...]) -> str:
+def translate(name: str, table: Table) -> str:
+    """What a table calls a tensor.
+
+    Raises:
+        KeyError: If it has no such tensor.
+    """
     for pattern, target in table:
         if found := _compile(pattern).fullmatch(name):
             return "".join(_fill(target, found.groups()))

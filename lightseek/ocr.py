@@ -25,7 +25,7 @@ from lightseek.grounding import parse_answer
 from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
 from lightseek.readings import StripText, read_carefully
-from lightseek.views import make_views
+from lightseek.views import MODES, make_views
 from lightseek.weights import default_device, default_dtype, load_model
 
 STRIPS_AT_ONCE = 256
@@ -94,9 +94,9 @@ class OCR:
         where = default_device() if device is None else _find_device(device)
         what = dtype or default_dtype(where)
         self.model, self.tokenizer = load_model(model, device=where, dtype=what)
-        decoder = self.model.config.decoder
-        self._reads_views = decoder.row_marks
-        if decoder.place is None and not self._reads_views:
+        config = self.model.config
+        self._reads_views = config.mode in MODES
+        if config.decoder.place is None and not self._reads_views:
             raise ModelError(
                 f"{model} has no place heads, without which strips cannot be read: "
                 "give nano, or a model trained by a recipe of nano"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lightseek.config import PATCH_PX, ModelConfig, MoeConfig, Rows, preset, validate
+from lightseek.config import PATCH_PX, DecoderConfig, ModelConfig, MoeConfig, Rows, preset, validate
 from lightseek.errors import ModelError
 
 ORIGINAL = ("deepseek_vl_v2", "unlimited-ocr")
@@ -351,6 +351,7 @@ def _with_language(
     image_id: int | None,
 ) -> Official:
     """Complete a config by the sizes that both forms name alike."""
+    assert isinstance(config.decoder, DecoderConfig), "presets of the family have our decoder"
     decoder = replace(
         config.decoder,
         vocab_size=language.vocab_size,

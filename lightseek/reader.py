@@ -122,7 +122,7 @@ def _strip_text(tokenizer: Tokenizer, result: Generated, limit: int) -> StripTex
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """How a model of the official family looks at a page, and what it is asked."""
+    """How a model looks at a whole page, and what it is asked."""
 
     mode: Mode
     max_tiles: int | None
@@ -142,8 +142,8 @@ def find_look(
     """What is asked for, and where nothing is, what was published with the model.
 
     Raises:
-        UsageError: If there is no such mode, the prompt has no place for the page, or a number
-            is too small.
+        UsageError: If there is no such mode, the prompt has no place for the page, a number is too
+            small, or the model takes no prompt and no tiles.
     """
     config = model.config
     slides = config.decoder.sliding_window is not None
@@ -151,6 +151,8 @@ def find_look(
     size, window = (35, 128) if slides else (30, 90)
     cells = frozenset(tokenizer.ids[cell] for cell in ("<td>", "</td>") if cell in tokenizer.ids)
     chosen = find_mode(mode or config.mode)
+    if not config.decoder.row_marks and (prompt is not None or chosen.tile_px is not None):
+        raise UsageError(f"{config.name} takes no prompt and no tiles: leave out prompt and mode")
     if max_tiles is not None and (chosen.tile_px is None or max_tiles < 2):
         raise UsageError(
             f"max_tiles is {max_tiles}, mode {chosen.name}: tiles start at 2, in gundam"
@@ -178,10 +180,10 @@ class Answer:
 
 @torch.inference_mode()
 def read_views(model: LightSeekOCR, tokenizer: Tokenizer, views: PageViews, look: Look) -> Answer:
-    """Read a page of the official family.
+    """Read a whole page.
 
     Args:
-        model: A model with row marks, in evaluation mode.
+        model: A model that reads views, in evaluation mode.
         tokenizer: Its tokenizer.
         views: What it sees of the page.
         look: What it is asked.
@@ -201,8 +203,11 @@ def read_views(model: LightSeekOCR, tokenizer: Tokenizer, views: PageViews, look
 def make_prompt(
     model: LightSeekOCR, tokenizer: Tokenizer, views: PageViews, prompt: str
 ) -> Float[Tensor, "1 L D"]:
-    """Embeddings of begin, prompt and page."""
+    """Embeddings of begin, prompt and page; of page and begin for models that take no prompt."""
     visual = encode_views(model, views)
+    if not model.config.decoder.row_marks:
+        ids = [*[tokenizer.image_id] * len(visual), tokenizer.bos_id]
+        return model.splice(torch.tensor([ids], device=visual.device), visual, tokenizer.image_id)
     before, after = (tokenizer.encode_prompt(part) for part in prompt.split(IMAGE))
     ids = [tokenizer.bos_id, *before, *[tokenizer.image_id] * len(visual), *after]
     return model.splice(torch.tensor([ids], device=visual.device), visual, tokenizer.image_id)
@@ -211,7 +216,9 @@ def make_prompt(
 def encode_views(model: LightSeekOCR, views: PageViews) -> Float[Tensor, "L D"]:
     """The tokens of a page: tiles in one batch, then the page view."""
     like = model.embedding.weight
-    page = model.encoder(to_colour_views([views.page.image]).to(like)).tokens[0]
+    [page] = model.encoder(to_colour_views([views.page.image]).to(like)).tokens
+    if not model.config.decoder.row_marks:
+        return model.place_tokens(page[None])[0]
     tiles = None
     if views.tiles:
         pixels = to_colour_views([tile.image for tile in views.tiles])

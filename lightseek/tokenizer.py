@@ -1,8 +1,8 @@
 """Text to token ids and back, for any `tokenizer.json`.
 
-The models of the official family bring their own file. `nano` reads characters: its tokenizer is
-made here from `LATIN`, because a small model learns a hundred symbols far faster than thousands
-of word pieces.
+The models of the official family bring their own file, as language models do. `nano` reads
+characters: its tokenizer is made here from `LATIN`, because a small model learns a hundred symbols
+far faster than thousands of word pieces. `train_tokenizer` makes one of word pieces from text.
 """
 
 import json
@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from lightseek.errors import ModelError
+from lightseek.errors import ModelError, UsageError
+
+SETTINGS = "tokenizer_config.json"
+"""Names of the special tokens, beside a `tokenizer.json`."""
 
 PAD, BOS, EOS, IMAGE = "<pad>", "<bos>", "<eos>", "<image>"
 OFFICIAL = {
@@ -25,6 +28,9 @@ OFFICIAL = {
     "image": IMAGE,
 }
 """Special tokens of the official family, where its folder does not name others."""
+
+BOXES = ("<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "<|grounding|>")
+"""Marks of boxes, as `lightseek.grounding` reads them."""
 
 LATIN = (
     "".join(map(chr, range(33, 127)))
@@ -50,11 +56,40 @@ def character_tokenizer(symbols: str = LATIN) -> "Tokenizer":
     return Tokenizer(rust, bos=BOS, eos=EOS, pad=PAD, image=IMAGE)
 
 
+def train_tokenizer(lines: Iterable[str], size: int) -> "Tokenizer":
+    """A byte-level BPE tokenizer of one's own text (GPT-2): every text survives it.
+
+    Args:
+        lines: The text, piece by piece.
+        size: Tokens, specials and the 256 bytes included; less where the text has fewer pieces.
+
+    Raises:
+        UsageError: If the size leaves no room for a piece of two bytes.
+    """
+    specials = [PAD, BOS, EOS, IMAGE, *BOXES]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    least = len(specials) + len(alphabet) + 1
+    if size < least:
+        raise UsageError(f"a tokenizer of bytes has at least {least} tokens, not {size}")
+    rust = RustTokenizer(models.BPE())
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=specials,
+        initial_alphabet=sorted(alphabet),
+        show_progress=False,
+    )
+    rust.train_from_iterator(lines, trainer)
+    return Tokenizer(rust, bos=BOS, eos=EOS, pad=PAD, image=IMAGE)
+
+
 class Tokenizer:
     """A `tokenizer.json` with the special tokens that reading needs."""
 
     def __init__(self, rust: RustTokenizer, *, bos: str, eos: str, pad: str, image: str) -> None:
         self._rust = rust
+        self._names = {"pad": pad, "bos": bos, "eos": eos, "image": image}
         # a page that prints "<image>" holds no image: its text is spelt like any other
         rust.encode_special_tokens = True
         self.bos_id, self.eos_id, self.pad_id, self.image_id = (
@@ -84,21 +119,37 @@ class Tokenizer:
             ModelError: If a file is missing, broken or lacks a special token.
         """
         rust = _load(folder / "tokenizer.json")
-        names = {"pad": PAD, "bos": BOS, "eos": EOS, "image": IMAGE}
-        if rust.token_to_id(OFFICIAL["bos"]) is not None:
-            names = dict(OFFICIAL)
-        settings = _load_settings(folder / "tokenizer_config.json")
-        for kind in names:
-            given = settings.get(f"{kind}_token")
-            name = given.get("content") if isinstance(given, dict) else given
-            if isinstance(name, str):
-                names[kind] = name
+        return cls(rust, **{**_assumed(rust), **_named(folder)})
+
+    @classmethod
+    def of_language_model(cls, folder: Path) -> "Tokenizer":
+        """Load the tokenizer of a language model, which knows nothing of images.
+
+        It gets a token for them. What begins a text or fills it up is, where the model has no such
+        token, the one that ends it.
+
+        Raises:
+            ModelError: If a file is missing or broken, or none names a token that ends a text.
+        """
+        rust, names = _load(folder / "tokenizer.json"), _named(folder)
+        names.setdefault("eos", _end_by_config(folder, rust))
+        if not names["eos"]:
+            raise ModelError(f"{folder} names no eos_token in {SETTINGS}: what ends a text?")
+        names = dict.fromkeys(("bos", "pad"), names["eos"]) | {"image": IMAGE} | names
+        # one that the model has already is not added again
+        rust.add_special_tokens([names["image"]])
         return cls(rust, **names)
 
     def save(self, path: Path) -> None:
         """Write the `tokenizer.json`."""
         text = json.dumps(json.loads(self._rust.to_str()), ensure_ascii=False, indent=1)
         path.write_text(text + "\n", encoding="utf-8")
+
+    def settings(self) -> str | None:
+        """The text of a `tokenizer_config.json`; none where `from_folder` needs none."""
+        if self._names == _assumed(self._rust):
+            return None
+        return json.dumps({f"{kind}_token": name for kind, name in self._names.items()}) + "\n"
 
     def encode(self, text: str) -> list[int]:
         """Token ids of the text; no special token is added or found in it."""
@@ -166,6 +217,27 @@ def _load(path: Path) -> RustTokenizer:
         return RustTokenizer.from_file(str(path))
     except Exception as error:  # the Rust side raises plain Exception for any bad file
         raise ModelError(f"{path} is not a tokenizer.json: {error}") from error
+
+
+def _assumed(rust: RustTokenizer) -> dict[str, str]:
+    """Special tokens by kind, where nothing beside the file names others."""
+    if rust.token_to_id(OFFICIAL["bos"]) is not None:
+        return OFFICIAL
+    return {"pad": PAD, "bos": BOS, "eos": EOS, "image": IMAGE}
+
+
+def _named(folder: Path) -> dict[str, str]:
+    """Special tokens by kind, as far as a `tokenizer_config.json` names them."""
+    settings = _load_settings(folder / SETTINGS)
+    given = {kind: settings.get(f"{kind}_token") for kind in OFFICIAL}
+    names = {k: v.get("content") if isinstance(v, dict) else v for k, v in given.items()}
+    return {kind: name for kind, name in names.items() if isinstance(name, str)}
+
+
+def _end_by_config(folder: Path, rust: RustTokenizer) -> str:
+    """The token that ends a text by the model's own config, as GPT-2 tells it alone; or nothing."""
+    found = _load_settings(folder / "config.json").get("eos_token_id")
+    return (rust.id_to_token(found) or "") if isinstance(found, int) else ""
 
 
 def _load_settings(path: Path) -> dict[str, Any]:

@@ -17,22 +17,23 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lightseek.config import ModelConfig, load_config
-from lightseek.errors import ModelError
+from lightseek.config import LanguageConfig, ModelConfig, load_config
+from lightseek.errors import ModelError, UsageError
 from lightseek.hub import fetch
 from lightseek.linear import int8_tensors, pack_int8
+from lightseek.lora import has_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.names import UNREAD, official_name
 from lightseek.official import Official, find_official
 from lightseek.shards import Header, check_shapes, find_shards, open_shard, read_headers
-from lightseek.tokenizer import Tokenizer
+from lightseek.tokenizer import SETTINGS, Tokenizer
 
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 SHIPPED = ("nano",)
 """Models whose weights are inside the package."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-HUB_FILES = (CONFIG, TOKENIZER, "tokenizer_config.json", "*.safetensors", f"{WEIGHTS}.index.json")
+HUB_FILES = (CONFIG, TOKENIZER, SETTINGS, "*.safetensors", f"{WEIGHTS}.index.json")
 MEMINFO = Path("/proc/meminfo")
 
 
@@ -95,7 +96,8 @@ def load_model(
     check_memory(model, device=device, dtype=dtype)
     names = official_name if official else str
     load_weights(model, folder / WEIGHTS, device=device, dtype=dtype, name_in_file=names)
-    return model.eval(), tokenizer
+    # what a language model computes by itself is in no file
+    return model.to(device).eval(), tokenizer
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, Official | None]:
@@ -135,8 +137,9 @@ def check_tokenizer(
         ModelError: If it has another number of tokens, or other special ones.
     """
     size, room = len(tokenizer), config.decoder.vocab_size
-    # the official vocabulary is filled up with ids that no token has
-    if size > room or (size < room and not config.decoder.row_marks):
+    # vocabularies of others are filled up with ids that no token has
+    filled_up = config.decoder.row_marks or isinstance(config.decoder, LanguageConfig)
+    if size > room or (size < room and not filled_up):
         raise ModelError(
             f"{source} has {size} tokens, the model {room}: it belongs to another model"
         )
@@ -254,7 +257,13 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
-    """Write a model folder in bfloat16, whole or not at all."""
+    """Write a model folder in bfloat16, whole or not at all.
+
+    Raises:
+        UsageError: If the model has adapters, which a folder has no place for.
+    """
+    if has_adapters(model):
+        raise UsageError("adapters are saved by save_adapters, or merged before the model is saved")
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
@@ -264,6 +273,9 @@ def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
     unfinished = {name: folder / f"{name}.unfinished" for name in (CONFIG, TOKENIZER, WEIGHTS)}
     unfinished[CONFIG].write_text(model.config.to_json(), encoding="utf-8")
     tokenizer.save(unfinished[TOKENIZER])
+    if settings := tokenizer.settings():
+        unfinished[SETTINGS] = folder / f"{SETTINGS}.unfinished"
+        unfinished[SETTINGS].write_text(settings, encoding="utf-8")
     save_file(tensors, unfinished[WEIGHTS])
     for name, path in unfinished.items():
         path.replace(folder / name)

@@ -96,6 +96,20 @@ def tiny_official_config() -> ModelConfig:
     return replace(official, name="tiny-official", **sizes)
 
 
+@pytest.fixture(scope="session")
+def tiny_base_config() -> ModelConfig:
+    """LightSeek's own with a few dims: sequence fusion, stretched tables, cross-attention."""
+    base = preset("lightseek-base")
+    return replace(
+        base,
+        name="tiny-base",
+        sam=replace(base.sam, dim=16, depth=2, heads=2, mlp_dim=24, neck_dim=8, global_blocks=(1,)),
+        compressor=replace(base.compressor, hidden_dim=12, dim=24),
+        clip=replace(base.clip, dim=24, depth=1, heads=2, mlp_dim=32),
+        decoder=replace(base.decoder, vocab_size=224, dim=32, depth=2, heads=2, mlp_dim=48),
+    )
+
+
 def make_model(config: ModelConfig) -> "LightSeekOCR":
     """A model of random weights in which nothing is zero, so that every part has its say."""
     import torch
@@ -122,6 +136,12 @@ def tiny_model(tiny_config: ModelConfig) -> "LightSeekOCR":
 def tiny_official_model(tiny_official_config: ModelConfig) -> "LightSeekOCR":
     """A model of the official family; tests that change it make a copy."""
     return make_model(tiny_official_config)
+
+
+@pytest.fixture(scope="session")
+def tiny_base_model(tiny_base_config: ModelConfig) -> "LightSeekOCR":
+    """A model with a cross-attention decoder; tests that change it make a copy."""
+    return make_model(tiny_base_config)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@
     synth.py      synth fetch, sheet, pack
     render.py     render, roundtrip
     data.py       data check
+    tokenizer.py  tokenizer
     console.py    what they show on stderr
 
 Exit codes: 0 all is well, 1 something could not be read, 2 wrong use.
@@ -30,6 +31,7 @@ from lightseek.cli.read import read
 from lightseek.cli.render import render, roundtrip
 from lightseek.cli.study import study
 from lightseek.cli.synth import synth
+from lightseek.cli.tokenizer import tokenizer
 from lightseek.cli.train import pause, resume, train
 from lightseek.errors import LightSeekError
 
@@ -69,7 +71,7 @@ def main() -> None:
 _COMMANDS = (
     *(read, info, evaluate, explain, bench, quantize),
     *(train, pause, resume, study),
-    *(synth, data, render, roundtrip),
+    *(synth, data, tokenizer, render, roundtrip),
 )
 for _command in _COMMANDS:
     main.add_command(_command)

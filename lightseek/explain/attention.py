@@ -22,10 +22,11 @@ from torch import Tensor
 
 from lightseek import decoder as decoder_module
 from lightseek.attention import attend
+from lightseek.decoder import attention_bias
 from lightseek.document import Box
 from lightseek.errors import UsageError
 from lightseek.explain.sight import Passage, Sight
-from lightseek.model import LightSeekOCR, Places, attention_bias
+from lightseek.model import LightSeekOCR, Places
 from lightseek.tokenizer import Tokenizer
 
 _ROWS_AT_ONCE = 256

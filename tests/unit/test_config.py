@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightseek.config import (
+    LanguageConfig,
     ModelConfig,
     load_config,
     preset,
@@ -45,8 +46,9 @@ def test_sizes_of_a_preset_fit_each_other(name: str) -> None:
         assert part.dim % part.heads == 0
     assert config.compressor.dim == config.clip.dim, "compressed tokens take the place of patches"
     assert all(block < config.sam.depth for block in config.sam.global_blocks)
-    assert config.sam.table.rows == 4 * config.clip.table.rows
-    assert config.sam.table.cols == 4 * config.clip.table.cols
+    if not config.clip.resize_table:
+        assert config.sam.table.rows == 4 * config.clip.table.rows
+        assert config.sam.table.cols == 4 * config.clip.table.cols
     assert config.fused_dim == config.clip.dim + config.compressor.dim
 
 
@@ -115,16 +117,39 @@ def test_every_size_is_required(tiny_config: ModelConfig) -> None:
     optional = {
         ("sam", "neck_dim"),
         ("clip", "patch_px"),
-        *(("decoder", k) for k in ("sliding_window", "place", "moe")),
+        *(("decoder", k) for k in ("sliding_window", "place", "moe", "cross_attention")),
     }
     for part in ("sam", "compressor", "clip", "decoder"):
         for key in asdict(tiny_config)[part]:
             data = plain(tiny_config)
             del data[part][key]
             if (part, key) in optional:
-                assert getattr(getattr(validate(ModelConfig, data, source="x"), part), key) is None
+                assert not getattr(getattr(validate(ModelConfig, data, source="x"), part), key)
             else:
                 assert f"{part}.{key}" in refused(data)
+
+
+def test_a_language_model_is_told_from_a_decoder_of_ours(tiny_base_config: ModelConfig) -> None:
+    language = LanguageConfig(
+        transformers={"model_type": "gpt2", "n_layer": 2},
+        vocab_size=300,
+        dim=32,
+        max_positions=64,
+        tied_head=True,
+    )
+    config = replace(tiny_base_config, decoder=language)
+    assert validate(ModelConfig, plain(config), source="x") == config
+    assert not config.decoder.row_marks
+    data = plain(config)
+    data["decoder"]["wide"] = data["decoder"].pop("dim")
+    message = refused(data)
+    assert "decoder.wide" in message
+    assert "decoder.dim" in message
+
+
+def test_cross_attention_needs_two_maps(tiny_base_config: ModelConfig) -> None:
+    data = plain(tiny_base_config) | {"fusion": "channels"}
+    assert "fusion = 'sequence'" in refused(data)
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "null", '"nano"'])

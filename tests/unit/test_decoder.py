@@ -7,8 +7,15 @@ from torch.nn import functional as F
 
 from lightseek import decoder as decoding
 from lightseek.config import DecoderConfig, ModelConfig
-from lightseek.decoder import Decoder, KvCache, MoeFeedForward, SelfAttention, make_norm
-from lightseek.model import LightSeekOCR, attention_bias
+from lightseek.decoder import (
+    DeepDecoder,
+    KvCache,
+    MoeFeedForward,
+    SelfAttention,
+    attention_bias,
+    make_norm,
+)
+from lightseek.model import LightSeekOCR
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +28,7 @@ def model(request: pytest.FixtureRequest) -> LightSeekOCR:
     return request.getfixturevalue(request.param)
 
 
-def full(decoder: Decoder, x: Tensor, prefix: int) -> Tensor:
+def full(decoder: DeepDecoder, x: Tensor, prefix: int) -> Tensor:
     bias = attention_bias(decoder.config, x.shape[1], prefix, like=x)
     return decoder(x, decoder.rotary(torch.arange(x.shape[1])[None], x), bias)
 
@@ -92,7 +99,7 @@ def test_the_mask_against_brute_force(
 @torch.inference_mode()
 def test_a_token_sees_what_the_mask_says_and_no_more(tiny_config: ModelConfig) -> None:
     config = replace(tiny_config.decoder, depth=1, sliding_window=2)
-    decoder = Decoder(config).eval()
+    decoder = DeepDecoder(config).eval()
     x = torch.randn(1, 8, config.dim)
     before = full(decoder, x, 3)
     for key in range(8):
@@ -112,7 +119,7 @@ def complex_turn(x: Tensor, positions: Tensor, base: float) -> Tensor:
 
 
 def test_rotary_against_complex_numbers(tiny_official_config: ModelConfig) -> None:
-    decoder = Decoder(tiny_official_config.decoder)
+    decoder = DeepDecoder(tiny_official_config.decoder)
     positions = torch.tensor([0, 1, 2, 70, 4000])
     x = torch.randn(2, 3, 5, 16)
     turned = decoder.rotary(positions[None], x).turn(x)
@@ -173,7 +180,7 @@ def test_experts_begin_after_the_dense_layers(tiny_official_config: ModelConfig)
     assert config.moe is not None
     for dense in (0, 1, 2):
         moe = replace(config.moe, dense_layers=dense)
-        layers = Decoder(replace(config, moe=moe)).layers
+        layers = DeepDecoder(replace(config, moe=moe)).layers
         kinds = [isinstance(layer.feed_forward, MoeFeedForward) for layer in layers]
         assert kinds == [index >= dense for index in range(2)]
 

@@ -17,7 +17,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from lightseek import OCR
 from lightseek.attention import attend
 from lightseek.cli import main
-from lightseek.decoder import Decoder
+from lightseek.decoder import DeepDecoder
 from lightseek.document import Box
 from lightseek.encoder import Encoded
 from lightseek.errors import UsageError
@@ -101,13 +101,13 @@ class TestStrips:
         """The pass is that of reading: it would write the same text again."""
         passage = max(told.sight.passages, key=lambda p: len(p.text))
         states = []
-        forward = Decoder.forward
+        forward = DeepDecoder.forward
 
-        def keep(self: Decoder, *given: object) -> object:
+        def keep(self: DeepDecoder, *given: object) -> object:
             states.append(forward(self, *given))  # type: ignore[arg-type]
             return states[-1]
 
-        monkeypatch.setattr(Decoder, "forward", keep)
+        monkeypatch.setattr(DeepDecoder, "forward", keep)
         follow(nano.model, nano.tokenizer, passage)
         with torch.inference_mode():
             ids = nano.model.predict(states[-1][0]).what.argmax(-1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightseek.config import ModelConfig
+from lightseek.decoder import attention_bias
 from lightseek.errors import UsageError
 from lightseek.generate import (
     Decoding,
@@ -20,7 +21,7 @@ from lightseek.generate import (
     generate,
     generate_steps,
 )
-from lightseek.model import LightSeekOCR, Places, attention_bias
+from lightseek.model import LightSeekOCR, Places
 from lightseek.tokenizer import Tokenizer
 
 NEVER = -1

@@ -5,8 +5,18 @@ import pytest
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 
-from lightseek.errors import ModelError
-from lightseek.tokenizer import BOS, EOS, IMAGE, LATIN, PAD, Tokenizer, character_tokenizer
+from lightseek.errors import ModelError, UsageError
+from lightseek.tokenizer import (
+    BOS,
+    BOXES,
+    EOS,
+    IMAGE,
+    LATIN,
+    PAD,
+    Tokenizer,
+    character_tokenizer,
+    train_tokenizer,
+)
 
 SPECIALS = (PAD, BOS, EOS, IMAGE)
 
@@ -133,3 +143,78 @@ def test_a_stream_gives_text_before_the_last_token_is_known(tiny_tokenizer: Toke
     pieces = tiny_tokenizer.stream(ids)
     assert next(pieces) == "a"
     assert len(list(ids)) == 2, "the others have not been asked for"
+
+
+@pytest.fixture(scope="module")
+def trained() -> Tokenizer:
+    return train_tokenizer(["the quick fox and the quiet hound\n"] * 20, 280)
+
+
+@pytest.mark.parametrize("plane", range(17))
+def test_every_plane_of_unicode_survives(trained: Tokenizer, plane: int) -> None:
+    """Surrogates, which are no text, apart; every 17th character, and both ends."""
+    points = [*range(plane << 16, (plane + 1) << 16, 17), (plane << 16) + 0xFFFF]
+    text = "".join(chr(point) for point in points if not 0xD800 <= point < 0xE000)
+    assert trained.decode(trained.encode(text)) == text
+    ids = trained.encode(text[:50])
+    assert "".join(trained.stream(ids)) == text[:50]
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n\n", "  two  spaces ", "\r\n\ttabs", "e\u0301 \ufb01"]
+)
+def test_nothing_is_normalised(trained: Tokenizer, text: str) -> None:
+    assert trained.decode(trained.encode(text)) == text
+
+
+def test_what_is_often_written_is_short(trained: Tokenizer) -> None:
+    assert len(trained) == 280
+    assert len(trained.encode(" the quick")) < len(" the quick") / 2
+
+
+def test_a_trained_tokenizer_has_marks_of_boxes(trained: Tokenizer, tmp_path: Path) -> None:
+    trained.save(tmp_path / "tokenizer.json")
+    assert trained.settings() is None
+    again = Tokenizer.from_folder(tmp_path)
+    assert again.ids == trained.ids
+    assert again.special_ids == trained.special_ids
+    assert len(again.special_ids) == 4
+    ids = again.encode_prompt("<|ref|>fox<|/ref|><|det|>")
+    assert [ids[0], *ids[-2:]] == [again.ids[mark] for mark in BOXES[:3]]
+    assert again.decode_marked(ids) == "<|ref|>fox<|/ref|><|det|>"
+    assert again.decode(ids) == "fox"
+
+
+def test_a_tokenizer_smaller_than_its_bytes_is_refused() -> None:
+    with pytest.raises(UsageError, match="has at least 266 tokens, not 100"):
+        train_tokenizer(["text"], 100)
+
+
+def test_a_language_model_must_say_what_ends_a_text(trained: Tokenizer, tmp_path: Path) -> None:
+    trained.save(tmp_path / "tokenizer.json")
+    with pytest.raises(ModelError, match="names no eos_token"):
+        Tokenizer.of_language_model(tmp_path)
+
+
+def test_the_config_may_say_what_ends_a_text(trained: Tokenizer, tmp_path: Path) -> None:
+    """As that of GPT-2, whose tokenizer names no special tokens."""
+    trained.save(tmp_path / "tokenizer.json")
+    (tmp_path / "config.json").write_text(f'{{"eos_token_id": {trained.eos_id}}}')
+    tokenizer = Tokenizer.of_language_model(tmp_path)
+    assert tokenizer.eos_id == tokenizer.bos_id == trained.eos_id
+    (tmp_path / "config.json").write_text('{"eos_token_id": 99999}')
+    with pytest.raises(ModelError, match="names no eos_token"):
+        Tokenizer.of_language_model(tmp_path)
+
+
+def test_names_of_special_tokens_are_kept(trained: Tokenizer, tmp_path: Path) -> None:
+    trained.save(tmp_path / "tokenizer.json")
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text('{"eos_token": {"content": "<|det|>"}, "pad_token": null}')
+    tokenizer = Tokenizer.of_language_model(tmp_path)
+    assert tokenizer.eos_id == tokenizer.bos_id == tokenizer.pad_id == trained.ids["<|det|>"]
+    assert tokenizer.image_id == trained.image_id
+    written = tokenizer.settings()
+    assert written is not None
+    settings.write_text(written)
+    assert Tokenizer.from_folder(tmp_path).special_ids == tokenizer.special_ids
