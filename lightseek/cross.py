@@ -32,6 +32,7 @@ from lightseek.decoder import (
     make_norm,
     rotary_angles,
 )
+from lightseek.linear import Linear
 
 
 class Seen(NamedTuple):
@@ -54,10 +55,10 @@ class CrossAttention(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.query = nn.Linear(config.dim, config.dim, bias=config.bias)
-        self.key = nn.Linear(config.dim, config.dim, bias=config.bias)
-        self.value = nn.Linear(config.dim, config.dim, bias=config.bias)
-        self.out = nn.Linear(config.dim, config.dim, bias=config.bias)
+        self.query = Linear(config.dim, config.dim, bias=config.bias)
+        self.key = Linear(config.dim, config.dim, bias=config.bias)
+        self.value = Linear(config.dim, config.dim, bias=config.bias)
+        self.out = Linear(config.dim, config.dim, bias=config.bias)
 
     def see(self, visual: Float[Tensor, "B M D"], hidden: Float[Tensor, "B 1 1 M"] | None) -> Seen:
         """What text will look at: the same for every token that is written."""

@@ -68,6 +68,8 @@ def merge_adapters(model: LightSeekOCR) -> None:
         module.merge()
         parent, _, attribute = name.rpartition(".")
         setattr(model.decoder.get_submodule(parent), attribute, module.get_base_layer())
+    # so that it may get others
+    del model.decoder.peft_config
 
 
 def save_adapters(folder: Path, model: LightSeekOCR, config: LoraConfig) -> None:

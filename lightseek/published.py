@@ -289,7 +289,7 @@ def _fill_language(model: LightSeekOCR, folder: Path) -> None:
     _check_head(theirs, head, folder)
     with torch.no_grad():
         _fill_rows(model.embedding.weight, theirs.get_input_embeddings().weight)
-        if model.head is not None:
+        if isinstance(model.head, nn.Linear):
             _fill_rows(model.head.weight, head.weight)
     model.decoder.body = without_embedding(theirs.base_model)
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lightseek.config import preset
+from lightseek.config import DecoderConfig, preset
 from lightseek.data.dataset import Pairs, load_pairs
 from lightseek.data.kinds import Paper
 from lightseek.data.loader import BatchLoader, Rows
@@ -125,6 +125,7 @@ def fresh_decoder() -> LightSeekOCR:
     """A model without its encoder."""
     torch.manual_seed(0)
     config = preset("nano")
+    assert isinstance(config.decoder, DecoderConfig)
     with torch.device("meta"):
         model = LightSeekOCR(replace(config, decoder=replace(config.decoder, depth=1, mlp_dim=384)))
         model.encoder = nn.Identity()  # type: ignore[assignment]

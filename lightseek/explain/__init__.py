@@ -13,8 +13,9 @@ from pathlib import Path
 from PIL import Image
 
 from lightseek.config import ModelConfig
+from lightseek.decoder import DeepDecoder
 from lightseek.document import Page
-from lightseek.errors import PageError
+from lightseek.errors import PageError, UsageError
 from lightseek.explain.attention import Gaze, find_gazes
 from lightseek.explain.sight import Question, Sight, find_sight
 from lightseek.ocr import OCR
@@ -65,6 +66,11 @@ def explain(
         PageError: If the page cannot be opened.
         UsageError: If an argument makes no sense.
     """
+    if not isinstance(ocr.model.decoder, DeepDecoder):
+        raise UsageError(
+            f"{ocr.model.config.name} has a decoder whose attention is not followed: give nano, or "
+            "a model of the official family"
+        )
     opened = open_pages(source, pages=str(page))
     shown = next(iter(opened))
     if isinstance(shown, UnreadablePage):

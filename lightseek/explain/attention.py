@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lightseek import decoder as decoder_module
 from lightseek.attention import attend
-from lightseek.decoder import attention_bias
+from lightseek.decoder import DeepDecoder, attention_bias
 from lightseek.document import Box
 from lightseek.errors import UsageError
 from lightseek.explain.sight import Passage, Sight
@@ -68,7 +68,8 @@ def find_gazes(
     Raises:
         UsageError: If there is no such layer.
     """
-    depth = model.config.decoder.depth
+    assert isinstance(model.decoder, DeepDecoder)
+    depth = model.decoder.config.depth
     if layer is not None and not 0 <= layer < depth:
         raise UsageError(f"there is no layer {layer}: the decoder has 0 to {depth - 1}")
     followed = [follow(model, tokenizer, passage) for passage in sight.passages]
@@ -127,7 +128,8 @@ def _teach(
     places: Places | None,
 ) -> Float[Tensor, "1 T D"]:
     """Hidden states that predict each token of a text from those before it."""
-    config = model.config.decoder
+    assert isinstance(model.decoder, DeepDecoder)
+    config = model.decoder.config
     told = None if places is None else Places(places.x[:, :-1], places.y[:, :-1])
     x = torch.cat([prompt, model.embed(ids[:, :-1], told)], dim=1)
     length, start = x.shape[1], prompt.shape[1]

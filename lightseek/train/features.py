@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from lightseek.config import ModelConfig
 from lightseek.data.dataset import Pairs
 from lightseek.errors import DataError, UsageError
+from lightseek.names import official_name
 from lightseek.weights import (
     WEIGHTS,
     empty_model,
     find_model,
-    official_name,
     open_weights,
     read_config,
 )

@@ -261,6 +261,8 @@ def test_our_own_decoders_take_adapters_too(tiny_base_config: ModelConfig) -> No
     assert not torch.allclose(changed, expected)
     merge_adapters(model)
     torch.testing.assert_close(model(visual, ids), changed, **EXACT)
+    add_adapters(model, LoraConfig(rank=2, alpha=2, dropout=0.0, targets=("key",)))
+    torch.testing.assert_close(model(visual, ids), changed, **EXACT)
 
 
 @needs_accelerate
