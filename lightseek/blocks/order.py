@@ -70,18 +70,24 @@ def _rows(segments: list[Segment]) -> list[Row]:
     """
     rows: list[Row] = []
     for segment in sorted(segments, key=lambda s: s.left):
-        near = [row for row in rows if _goes_on(row[-1], segment)]
+        near = [row for row in rows if _goes_on(row, segment)]
         if near:
-            min(near, key=lambda row: abs(row[-1].middle - segment.middle)).append(segment)
+            min(near, key=lambda row: abs(_end(row).middle - segment.middle)).append(segment)
         else:
             rows.append([segment])
     return sorted(rows, key=lambda row: sum(s.middle for s in row) / len(row))
 
 
-def _goes_on(last: Segment, segment: Segment) -> bool:
+def _goes_on(row: Row, segment: Segment) -> bool:
     """Whether a segment stands level with the end of a row, in a place that is free."""
+    last = _end(row)
     off = min(abs(segment.middle - last.middle), abs(segment.base - last.base))
-    return last.right <= segment.left + 1 and off < 0.5 * min(segment.tall, last.tall)
+    return row[-1].right <= segment.left + 1 and off < 0.5 * min(segment.tall, last.tall)
+
+
+def _end(row: Row) -> Segment:
+    """The last of a row that is more than a sign or two."""
+    return next((s for s in reversed(row) if s.width > 2 * s.letter), row[-1])
 
 
 def _joined(row: Row) -> Row:

@@ -81,12 +81,13 @@ def find_segments(sheet: Sheet) -> Found:
     drawn = pictures | _rule_ends(pieces, letter) | _tick_boxes(pieces, letter)
     text = ~drawn & (pieces.area >= max(1.0, 0.01 * letter**2))
     tall = pieces.height >= 0.55 * letter
+    at_edge = _at_edge(pieces, sheet, 0.1 * letter)
     segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter, sheet.ink.shape)
     segments = sorted(segments, key=lambda s: -s.width)[:_MAX_SEGMENTS]
-    segments = _with_fragments_returned(segments, letter)
-    _attach_small(segments, pieces, np.flatnonzero(text & ~tall), letter)
+    segments = _with_fragments_returned(segments, letter, at_edge)
+    _attach_small(segments, pieces, np.flatnonzero(text & ~tall), letter, at_edge)
     whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
-    whole = _without_cut_lines(whole, pieces, len(sheet.ink))
+    whole = _without_cut_lines(whole, pieces, at_edge)
     whole = _without_turned(_outside_pictures(whole, pieces, pictures), letter)
     loose = ~drawn & (pieces.height < 0.4 * letter)
     for segment in whole:
@@ -208,18 +209,22 @@ def _segment(pieces: Components, members: Int[np.ndarray, " M"]) -> Segment:
     )
 
 
-def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Segment]:
+def _with_fragments_returned(
+    segments: list[Segment], letter: float, at_edge: Bool[np.ndarray, " N"]
+) -> list[Segment]:
     """Give commas, loops and accents that began a run of their own to the run beside them.
 
     Args:
         segments: Widest first.
         letter: Typical height of a letter on the page.
+        at_edge: Pieces that may be crumbs of a line that was cut off, which belong to no other.
     """
     whole: list[Segment] = []
     for segment in segments:
         host = None
         if segment.height < 1.05 * letter:
-            least = 0.5 * segment.height if segment.width > 2 * letter else -letter
+            loose = segment.width <= 2 * letter and not at_edge[segment.pieces].any()
+            least = -letter if loose else 0.5 * segment.height
             host = min(
                 (
                     other
@@ -227,7 +232,7 @@ def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Seg
                     if 0.3 * letter < abs(segment.middle - other.middle) < 1.4 * letter
                     and other.width > 2 * max(letter, segment.width)
                     and min(segment.bottom, other.bottom) - max(segment.top, other.top) > least
-                    and max(segment.left - other.right, other.left - segment.right) < 0.8 * letter
+                    and max(segment.left - other.right, other.left - segment.right) < 2 * letter
                 ),
                 key=lambda other: abs(segment.middle - other.middle),
                 default=None,
@@ -240,7 +245,11 @@ def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Seg
 
 
 def _attach_small(
-    segments: list[Segment], pieces: Components, small: Int[np.ndarray, " K"], letter: float
+    segments: list[Segment],
+    pieces: Components,
+    small: Int[np.ndarray, " K"],
+    letter: float,
+    at_edge: Bool[np.ndarray, " N"],
 ) -> None:
     """Give dots, accents and commas to the nearest run, dashes and bullets to one farther off."""
     if not segments:
@@ -253,9 +262,12 @@ def _attach_small(
         x, y = (left + right) / 2, (top + bottom) / 2
         across = np.maximum(np.maximum(spans[:, 0] - x, x - spans[:, 1]), 0)
         down = np.abs(y - middles)
-        near = (across < 1.6 * reach) & (down < np.where(y < middles, 1.5, 1.1) * reach)
+        above = 1.0 if at_edge[i] else 1.5
+        near = (across < 1.6 * reach) & (down < np.where(y < middles, above, 1.1) * reach)
         if max(right - left, bottom - top) > 0.4 * letter:
             near |= (across < 4 * reach) & (down < 0.5 * reach)
+        elif min(right - left, bottom - top) > 0.12 * letter:
+            near |= (across < 2.5 * reach) & (down < 0.8 * reach)
         if near.any():
             host = segments[int(np.argmin(np.where(near, across + down, np.inf)))]
             host.left, host.top = min(host.left, left), min(host.top, top)
@@ -284,28 +296,56 @@ def _is_one_run(before: Segment, after: Segment) -> bool:
     return level and after.left - before.right < 0.8 * letter
 
 
-def _without_cut_lines(segments: list[Segment], pieces: Components, rows: int) -> list[Segment]:
+def _at_edge(pieces: Components, sheet: Sheet, distance: float) -> Bool[np.ndarray, " N"]:
+    """Pieces as near to the upper or lower edge of the page."""
+    left, top, right, bottom = pieces.boxes.T
+    level, down, shift = sheet.to_page[1]
+    slope = level * (left + right) / 2 + shift
+    near = max(1.0, distance) * down
+    return np.asarray((slope + down * top <= near) | (slope + down * bottom >= sheet.rows - near))
+
+
+def _without_cut_lines(
+    segments: list[Segment], pieces: Components, at_edge: Bool[np.ndarray, " N"]
+) -> list[Segment]:
     """Leave out what the edge of the sheet left of lines above and below.
 
-    A crop that is tight around one line touches it, but not along the whole line; it stays.
+    A line is cut when it touches the edge and what is left of its height is less than that of the
+    lines that do not touch it; the ascenders of a crop that is tight around some lines are whole.
     """
-
-    def cut(segment: Segment) -> bool:
-        boxes = pieces.boxes[segment.pieces]
-        boxes = boxes[boxes[:, 3] - boxes[:, 1] > 0.5 * segment.letter]
-        near = max(1.0, 0.15 * segment.letter)
-        return bool(max(np.mean(boxes[:, 1] <= near), np.mean(boxes[:, 3] >= rows - near)) > 0.4)
-
-    is_cut = [cut(s) for s in segments]
-    whole = [s for s, c in zip(segments, is_cut, strict=True) if not c]
-    largest = max((s.tall for s in whole), default=0.0)
+    lines = _levels(segments)
+    spans = [_span(line, pieces) for line in lines]
+    edge = [np.mean(at_edge[[i for s in line for i in s.pieces]]) > 0.1 for line in lines]
+    whole = [span for span, touches in zip(spans, edge, strict=True) if not touches]
+    if not whole:
+        return segments
+    usual = float(np.median(whole))
     return [
-        s
-        for s, c in zip(segments, is_cut, strict=True)
-        if not c
-        or s.tall > 1.5 * largest
-        or any(abs(s.middle - t.middle) < 0.6 * t.tall for t in whole)
+        segment
+        for line, span, touches in zip(lines, spans, edge, strict=True)
+        if not touches or span > 0.85 * usual
+        for segment in line
     ]
+
+
+def _levels(segments: list[Segment]) -> list[list[Segment]]:
+    """Segments that stand level, whatever lies between them."""
+    lines: list[list[Segment]] = []
+    for segment in sorted(segments, key=lambda s: -s.width):
+        level = (t for t in lines if abs(t[0].middle - segment.middle) < 0.6 * t[0].letter)
+        line = next(level, None)
+        if line is None:
+            lines.append([segment])
+        else:
+            line.append(segment)
+    return lines
+
+
+def _span(line: list[Segment], pieces: Components) -> float:
+    """From the top of the tallest letters of a line to its baseline, a few outliers aside."""
+    boxes = pieces.boxes[[i for segment in line for i in segment.pieces]]
+    return float(np.percentile(boxes[:, 3], 60) - np.percentile(boxes[:, 1], 15))
+
 
 
 def _without_turned(segments: list[Segment], letter: float) -> list[Segment]:
