@@ -178,9 +178,9 @@ def report(folder: Path, read: Read, *, count: int | None, worst: int) -> None:
         print(name, file=sys.stderr)
     console.print(table(measured))
     for name, cuttings in measured.items():
-        ranked = sorted(cuttings.items(), key=lambda pair: -pair[1].score.edits)[:worst]
+        ranked = sorted(cuttings.items(), key=lambda pair: -pair[1].score.caseless_edits)[:worst]
         for source, cutting in ranked:
-            rates = f"CER {100 * cutting.score.cer:5.1f} %  F1 {100 * cutting.score.word_f1:5.1f} %"
+            rates = f"caseless CER {100 * cutting.score.caseless_cer:5.1f} %  F1 {100 * cutting.score.word_f1:5.1f} %"
             lines = f"{cutting.true - cutting.ordered:3d} of {cutting.true:3d} lines lost"
             console.print(f"{name}  {rates}  {lines}  {source}", highlight=False)
 

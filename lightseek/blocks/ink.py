@@ -20,6 +20,8 @@ _MAX_PIXELS = 24_000_000
 _LARGE_LETTER, _GOOD_LETTER, _SMALL_LETTER = 30, 24, 7
 """Typical heights of a letter above which a page is shrunk, to which it is shrunk, and below which
 it is enlarged."""
+_WORN_LETTER = 14
+"""Height of a letter from which one is smoothed, so that its worn strokes hang together."""
 _INK_SHARE, _LEAST_INK = 0.4, 18.0
 """Darkness of ink, at least: as a share of the darkest around it, and in steps of 255."""
 _EVEN_LIGHT_BELOW = 300
@@ -60,8 +62,8 @@ class Sheet:
     """The ink in connected pieces."""
     to_page: Float[np.ndarray, "2 3"]
     """From pixels of the sheet to pixels of the page."""
-    rows: int
-    """Pixels down the page."""
+    page: tuple[int, int]
+    """Pixels across the page and down."""
 
 
 def components(ink: UInt8[np.ndarray, "H W"]) -> Components:
@@ -111,7 +113,7 @@ def flat_sheet(image: Image.Image) -> Sheet:
         grey, to_page = _scaled(grey, to_page, 2.0)
         letter *= 2
     ink = _ink_of(grey, letter)
-    sheet = Sheet(grey=grey, ink=ink, pieces=components(ink), to_page=to_page, rows=image.height)
+    sheet = Sheet(grey=grey, ink=ink, pieces=components(ink), to_page=to_page, page=image.size)
     return _levelled(_with_bands_inverted(sheet))
 
 
@@ -121,10 +123,10 @@ def _rough_letter_height(grey: UInt8[np.ndarray, "H W"]) -> float:
     Grain and worn letters, which fall to pieces at full size, hang together in the smaller view.
     """
     half, _ = _scaled(grey, np.eye(2, 3), 0.5)
-    letter = letter_height(components(_ink_of(half, _LARGE_LETTER)))
+    letter = letter_height(components(_ink_of(half, _SMALL_LETTER)))
     if letter >= _SMALL_LETTER:
         return 2 * letter
-    return letter_height(components(_ink_of(grey, _LARGE_LETTER)))
+    return letter_height(components(_ink_of(grey, _SMALL_LETTER)))
 
 
 def _scaled(
@@ -170,13 +172,15 @@ def _ink_of(grey: UInt8[np.ndarray, "H W"], reach: float) -> UInt8[np.ndarray, "
     """Mark the ink of a flat page: what is nearly as dark as the darkest around it.
 
     So the thin strokes of faint print hang together as well as those of black letters, whose
-    blurred edges do not tie them to their neighbours.
+    blurred edges do not tie them to their neighbours. Light areas larger than a stroke are tints.
 
     Args:
         grey: Paper is 255.
         reach: How far around a pixel is looked, in pixels: about the height of a letter.
     """
-    if np.median(cv2.absdiff(grey, cv2.medianBlur(grey, 3))) > 0:
+    if reach >= _WORN_LETTER:
+        grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), reach / 20))
+    elif np.median(cv2.absdiff(grey, cv2.medianBlur(grey, 3))) > 0:
         grey = np.asarray(cv2.GaussianBlur(grey, (3, 3), 0))
     split, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
     some = grey[::2, ::2]
@@ -184,7 +188,7 @@ def _ink_of(grey: UInt8[np.ndarray, "H W"], reach: float) -> UInt8[np.ndarray, "
     if len(light) == 0 or len(dark) == 0:
         return np.zeros_like(grey)
     paper, shade = np.percentile(light, (50, 25))
-    least = max(_LEAST_INK, 3.5 * (paper - shade), 0.25 * (paper - np.median(dark)))
+    least = max(_LEAST_INK, 3.5 * (paper - shade), 0.37 * (paper - np.median(dark)))
     rows, cols = ((side + 1) // 2 for side in grey.shape)
     cells = cv2.resize(255 - grey, (cols, rows), interpolation=cv2.INTER_AREA)
     cells = cv2.dilate(cells, np.ones((2, 2), np.uint8), anchor=(0, 0))[::2, ::2]
@@ -192,7 +196,10 @@ def _ink_of(grey: UInt8[np.ndarray, "H W"], reach: float) -> UInt8[np.ndarray, "
     darkest = cv2.dilate(cells, np.ones((side, side), np.uint8))
     depth = np.maximum((darkest.astype(np.float32) - (255 - paper)) * _INK_SHARE, least)
     limit = paper - cv2.resize(depth, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return (grey < limit).astype(np.uint8)
+    ink = (grey < limit).astype(np.uint8)
+    kernel = np.ones((max(3, round(reach)),) * 2, np.uint8)
+    tint = cv2.morphologyEx(ink & (grey > split), cv2.MORPH_OPEN, kernel)
+    return np.asarray(ink & ~cv2.dilate(tint, np.ones((3, 3), np.uint8)))
 
 
 def _with_bands_inverted(sheet: Sheet) -> Sheet:
@@ -224,13 +231,22 @@ def _with_bands_inverted(sheet: Sheet) -> Sheet:
 
 
 def _like_letters(holes: Components, letter: float) -> bool:
-    """Whether the light spots in a dark piece are text rather than the lights of a photograph."""
+    """Whether the light spots in a dark piece are text rather than the lights of a photograph.
+
+    Letters are about as high as each other, and most stand beside another on one line.
+    """
     heights = holes.height[holes.area > 2]
-    large = heights[heights > 0.4 * letter]
-    if len(large) < 3 or len(heights) > 4 * len(large):
+    large = (holes.area > 2) & (holes.height > 0.4 * letter)
+    if large.sum() < 3 or len(heights) > 4 * large.sum():
         return False
-    usual = float(np.median(large))
-    return float(np.mean((large > 0.5 * usual) & (large < 2 * usual))) > 0.7
+    usual = float(np.median(holes.height[large]))
+    even = large & (holes.height > 0.5 * usual) & (holes.height < 2 * usual)
+    boxes = holes.boxes[even][:400]
+    x, foot = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]
+    beside = np.abs(x[:, None] - x) < 3 * usual
+    beside &= np.abs(foot[:, None] - foot) <= max(1.0, 0.12 * usual)
+    in_line = float(np.mean(beside.sum(axis=1) > 1))
+    return even.sum() > 0.7 * large.sum() and in_line > 0.7
 
 
 def _filled(piece: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:

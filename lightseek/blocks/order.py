@@ -21,6 +21,8 @@ _MIN_ROWS = 3
 """Rows that a column has at least."""
 _MIN_GUTTER, _SHORT_GUTTER = 0.9, 2.0
 """Least width of a gutter, and of one beside few rows, in heights of a letter."""
+_SET_IN = 1.5
+"""Least white on both sides of what is set into columns, in heights of a letter."""
 _MAX_SPACE = 2.5
 """Widest space between words of one line, in heights of a letter."""
 _MAX_INDENT = 5.0
@@ -82,7 +84,9 @@ def _goes_on(row: Row, segment: Segment) -> bool:
     """Whether a segment stands level with the end of a row, in a place that is free."""
     last = _end(row)
     off = min(abs(segment.middle - last.middle), abs(segment.base - last.base))
-    return row[-1].right <= segment.left + 1 and off < 0.5 * min(segment.tall, last.tall)
+    sign = segment.width < 1.5 * last.letter
+    size = last.tall if sign else min(segment.tall, last.tall)
+    return row[-1].right <= segment.left + 1 and off < 0.5 * size
 
 
 def _end(row: Row) -> Segment:
@@ -112,7 +116,7 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
     right = np.array([s.right for s in segments], float)
     middle = np.array([s.middle for s in segments])
     width = right - left
-    inset = _set_in(segments, _SHORT_GUTTER * letter)
+    inset = _set_in(segments, _SET_IN * letter)
     half = _MIN_GUTTER * letter / 2
     found: list[tuple[float, _Gutter]] = []
     for x in np.unique(np.round(left - 1.2 * half)):
@@ -135,14 +139,24 @@ def _set_in(segments: list[Segment], distance: float) -> Bool[np.ndarray, " N"]:
     """Which segments have others at some distance on both sides.
 
     Such is the caption of a picture that two columns flow around; it does not end their gutter.
+    What stands on one line with less between is taken together.
     """
-    left, top, right, bottom = np.array(
-        [[s.left, s.top, s.right, s.bottom] for s in segments], np.float32
+    left, top, right, bottom, middle = np.array(
+        [[s.left, s.top, s.right, s.bottom, s.middle] for s in segments], np.float32
     ).T
-    middle = np.array([s.middle for s in segments], np.float32)[:, None]
-    level = (top < middle) & (bottom > middle)
+    gap = np.maximum(left[:, None] - right, left - right[:, None])
+    joins = np.abs(middle[:, None] - middle) < 0.3 * np.minimum.outer(bottom - top, bottom - top)
+    joins &= gap < distance
+    group = np.arange(len(segments))
+    for _ in range(8):
+        group = np.where(joins, group, len(segments)).min(axis=1)
+    same = group[:, None] == group
+    spare = 0.5 * (bottom - top)  # a caption need not be set on the same lines
+    level = (top - spare < middle[:, None]) & (bottom + spare > middle[:, None]) & ~same
     before = np.where(level & (right <= left[:, None]), left[:, None] - right, np.inf).min(axis=1)
     after = np.where(level & (left >= right[:, None]), left - right[:, None], np.inf).min(axis=1)
+    before = np.where(same, before, np.inf).min(axis=1)
+    after = np.where(same, after, np.inf).min(axis=1)
     alone = np.isinf(before) | np.isinf(after)
     return np.asarray(~alone & (np.minimum(before, after) >= distance))
 
@@ -182,9 +196,13 @@ def _level(one: Segment, other: Segment) -> bool:
 
 
 def _is_prose(rows: list[Row], letter: float) -> bool:
-    """Whether most rows fill the width that the longest takes."""
-    spans = np.array([row[-1].right - row[0].left for row in rows], float)
+    """Whether most rows fill the width that the longest takes, or end where their neighbours do."""
+    left = np.array([row[0].left for row in rows], float)
+    right = np.array([row[-1].right for row in rows], float)
     inked = np.array([sum(s.width for s in row) for row in rows], float)
-    width = max(row[-1].right for row in rows) - min(row[0].left for row in rows)
-    full = (spans > 0.7 * width) & (inked > 0.8 * spans)
+    width = float(right.max() - left.min())
+    steps = np.abs(np.diff(right, prepend=np.inf, append=np.inf))
+    justified = np.minimum(steps[1:], steps[:-1]) < letter
+    long = (right - left > 0.7 * width) | (justified & (right - left > 10 * letter))
+    full = long & (inked > 0.8 * (right - left))
     return width > 10 * letter and float(np.mean(full)) > 0.5

@@ -7,7 +7,7 @@ Axes: H W rows and columns of pixels, N pieces of ink.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -15,50 +15,16 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from lightseek.blocks.ink import Components, Sheet, components, letter_height
+from lightseek.blocks.sieve import Segment, text_alone
 
 _CANVAS_LETTER = 10.0
 """Height of a letter, in pixels, on the canvas on which letters are joined."""
+_WORN_RULE = 0.9
+"""Share of a long rule that is inked, at least."""
+_MANY_DOTS = 8
+"""In a square three letters wide, more than text has."""
 _MAX_SEGMENTS = 2000
 """Of more runs than any page of text has, as in noise, the widest are kept."""
-
-
-@dataclass(slots=True)
-class Segment:
-    """Letters side by side on one line, in pixels of the sheet."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-    letter: float
-    """Typical height of its letters."""
-    tall: float
-    """Height of its capitals and ascenders."""
-    middle: float
-    """Height on the sheet at which the middles of its letters stand."""
-    base: float
-    """Height on the sheet of its baseline."""
-    pieces: list[int]
-    """Numbers of its components."""
-
-    @property
-    def width(self) -> int:
-        """Pixels across."""
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        """Pixels down."""
-        return self.bottom - self.top
-
-    def take(self, other: "Segment") -> None:
-        """Grow by the ink of another; the own letters stay typical if they are more."""
-        if other.width > self.width:
-            self.letter, self.tall = other.letter, other.tall
-            self.middle, self.base = other.middle, other.base
-        self.left, self.top = min(self.left, other.left), min(self.top, other.top)
-        self.right, self.bottom = max(self.right, other.right), max(self.bottom, other.bottom)
-        self.pieces += other.pieces
 
 
 class Found(NamedTuple):
@@ -81,15 +47,15 @@ def find_segments(sheet: Sheet) -> Found:
     drawn = pictures | _rule_ends(pieces, letter) | _tick_boxes(pieces, letter)
     text = ~drawn & (pieces.area >= max(1.0, 0.01 * letter**2))
     tall = pieces.height >= 0.55 * letter
-    at_edge = _at_edge(pieces, sheet, 0.1 * letter)
+    at_side, at_edge = _at_edges(pieces, sheet, 0.1 * letter)
     segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter, sheet.ink.shape)
     segments = sorted(segments, key=lambda s: -s.width)[:_MAX_SEGMENTS]
-    segments = _with_fragments_returned(segments, letter, at_edge)
-    _attach_small(segments, pieces, np.flatnonzero(text & ~tall), letter, at_edge)
+    segments = _with_fragments_returned(segments, letter, at_side, at_edge)
+    small = text & ~tall & ~_in_screens(pieces, letter)
+    _attach_small(segments, pieces, np.flatnonzero(small & ~at_side), letter, at_edge)
     whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
-    whole = _without_cut_lines(whole, pieces, at_edge)
-    whole = _without_turned(_outside_pictures(whole, pieces, pictures), letter)
-    loose = ~drawn & (pieces.height < 0.4 * letter)
+    whole = text_alone(whole, pieces, letter, pictures=pictures, at_edge=at_edge)
+    loose = ~drawn & ~at_edge & (pieces.height < 0.4 * letter)
     for segment in whole:
         loose[segment.pieces] = False
     return Found(whole, _unlabelled(pieces, drawn), loose)
@@ -108,8 +74,8 @@ def _without_rules(sheet: Sheet) -> Components:
     """Pieces of ink without thin straight lines, level or upright: rules, frames, underlines."""
     letter = max(letter_height(sheet.pieces), 4.0)
     ink = sheet.ink.copy()
-    for axis, length in ((1, 6 * letter), (0, 5 * letter)):
-        long = _long_runs(ink, int(length), axis)
+    for axis, length, inked in ((1, 6, 1.0), (0, 5, 1.0), (1, 14, _WORN_RULE)):
+        long = _long_runs(ink, int(length * letter), axis, inked)
         if not long.any():
             continue
         runs = components(long)
@@ -118,19 +84,21 @@ def _without_rules(sheet: Sheet) -> Components:
     return sheet.pieces if np.array_equal(ink, sheet.ink) else components(ink)
 
 
-def _long_runs(ink: UInt8[np.ndarray, "H W"], length: int, axis: int) -> UInt8[np.ndarray, "H W"]:
-    """Keep ink that lies in an unbroken run of at least some length along an axis."""
+def _long_runs(
+    ink: UInt8[np.ndarray, "H W"], length: int, axis: int, inked: float
+) -> UInt8[np.ndarray, "H W"]:
+    """Keep ink that lies in a run of at least some length along an axis, so much of it inked."""
     shape = (length, 1) if axis == 1 else (1, length)
     border = cv2.BORDER_CONSTANT
     sums = cv2.boxFilter(ink, cv2.CV_32F, shape, normalize=False, borderType=border)
-    full = (sums >= length - 0.5).astype(np.uint8)
+    full = (sums >= inked * length - 0.5).astype(np.uint8)
     if not full.any():
         return full
     anchor = (length - 1 - length // 2, 0) if axis == 1 else (0, length - 1 - length // 2)
     spread = cv2.boxFilter(
         full, cv2.CV_32F, shape, anchor=anchor, normalize=False, borderType=border
     )
-    return (spread > 0.5).astype(np.uint8)
+    return (spread > 0.5).astype(np.uint8) & ink
 
 
 def _pictures(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
@@ -210,21 +178,27 @@ def _segment(pieces: Components, members: Int[np.ndarray, " M"]) -> Segment:
 
 
 def _with_fragments_returned(
-    segments: list[Segment], letter: float, at_edge: Bool[np.ndarray, " N"]
+    segments: list[Segment],
+    letter: float,
+    at_side: Bool[np.ndarray, " N"],
+    at_edge: Bool[np.ndarray, " N"],
 ) -> list[Segment]:
     """Give commas, loops and accents that began a run of their own to the run beside them.
 
     Args:
         segments: Widest first.
         letter: Typical height of a letter on the page.
+        at_side: Pieces that may be the edge of the paper.
         at_edge: Pieces that may be crumbs of a line that was cut off, which belong to no other.
     """
     whole: list[Segment] = []
     for segment in segments:
         host = None
         if segment.height < 1.05 * letter:
-            loose = segment.width <= 2 * letter and not at_edge[segment.pieces].any()
+            small = max(segment.height, 0.4 * segment.width) < 0.75 * letter
+            loose = small and not at_edge[segment.pieces].any()
             least = -letter if loose else 0.5 * segment.height
+            reach = 0.8 if at_side[segment.pieces].any() else 2.0
             host = min(
                 (
                     other
@@ -232,7 +206,7 @@ def _with_fragments_returned(
                     if 0.3 * letter < abs(segment.middle - other.middle) < 1.4 * letter
                     and other.width > 2 * max(letter, segment.width)
                     and min(segment.bottom, other.bottom) - max(segment.top, other.top) > least
-                    and max(segment.left - other.right, other.left - segment.right) < 2 * letter
+                    and max(segment.left - other.right, other.left - segment.right) < reach * letter
                 ),
                 key=lambda other: abs(segment.middle - other.middle),
                 default=None,
@@ -262,11 +236,12 @@ def _attach_small(
         x, y = (left + right) / 2, (top + bottom) / 2
         across = np.maximum(np.maximum(spans[:, 0] - x, x - spans[:, 1]), 0)
         down = np.abs(y - middles)
-        above = 1.0 if at_edge[i] else 1.5
+        above = 1.0 if at_edge[i] or right - left > 0.7 * letter else 1.5
         near = (across < 1.6 * reach) & (down < np.where(y < middles, above, 1.1) * reach)
-        if max(right - left, bottom - top) > 0.4 * letter:
+        in_a_column = ((across == 0) & (down < 4 * reach)).any()
+        if not in_a_column and right - left > 0.3 * letter:
             near |= (across < 4 * reach) & (down < 0.5 * reach)
-        elif min(right - left, bottom - top) > 0.12 * letter:
+        elif not in_a_column and min(right - left, bottom - top) > 0.12 * letter:
             near |= (across < 2.5 * reach) & (down < 0.8 * reach)
         if near.any():
             host = segments[int(np.argmin(np.where(near, across + down, np.inf)))]
@@ -276,7 +251,7 @@ def _attach_small(
 
 
 def _merged(segments: Iterable[Segment]) -> list[Segment]:
-    """Join runs that overlap or nearly touch on the same line."""
+    """Join runs that overlap or nearly touch on the same line, and what lies inside a run."""
     merged: list[Segment] = []
     for segment in sorted(segments, key=lambda s: s.left):
         host = next((other for other in merged if _is_one_run(other, segment)), None)
@@ -284,7 +259,14 @@ def _merged(segments: Iterable[Segment]) -> list[Segment]:
             merged.append(segment)
         else:
             host.take(segment)
-    return merged
+    whole: list[Segment] = []
+    for segment in sorted(merged, key=lambda s: -s.width):
+        host = next((other for other in whole if _is_inside(segment, other)), None)
+        if host is None:
+            whole.append(segment)
+        else:
+            host.take(segment)
+    return whole
 
 
 def _is_one_run(before: Segment, after: Segment) -> bool:
@@ -296,102 +278,36 @@ def _is_one_run(before: Segment, after: Segment) -> bool:
     return level and after.left - before.right < 0.8 * letter
 
 
-def _at_edge(pieces: Components, sheet: Sheet, distance: float) -> Bool[np.ndarray, " N"]:
-    """Pieces as near to the upper or lower edge of the page."""
+def _is_inside(small: Segment, large: Segment) -> bool:
+    """Whether a run is but worn-off pieces of the letters of another."""
+    across = min(small.right, large.right) - max(small.left, large.left)
+    top, bottom = large.middle - 0.8 * large.tall, large.middle + 0.8 * large.tall
+    down = min(small.bottom, bottom) - max(small.top, top)
+    few = small.width < 0.25 * large.width and small.height < 1.2 * large.tall
+    return few and across > 0.6 * small.width and down > 0.7 * small.height
+
+
+def _at_edges(
+    pieces: Components, sheet: Sheet, distance: float
+) -> tuple[Bool[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    """Pieces as near to the left or right, and to the upper or lower edge of the page."""
     left, top, right, bottom = pieces.boxes.T
-    level, down, shift = sheet.to_page[1]
-    slope = level * (left + right) / 2 + shift
-    near = max(1.0, distance) * down
-    return np.asarray((slope + down * top <= near) | (slope + down * bottom >= sheet.rows - near))
+    scale = float(np.hypot(*sheet.to_page[:, 0]))
+    x, y = sheet.to_page @ np.stack([(left + right) / 2, (top + bottom) / 2, np.ones(len(left))])
+    near = max(1.0, distance) * scale
+    x_spare = near + (right - left) / 2 * scale
+    y_spare = near + (bottom - top) / 2 * scale
+    return (
+        np.asarray((x <= x_spare) | (x >= sheet.page[0] - x_spare)),
+        np.asarray((y <= y_spare) | (y >= sheet.page[1] - y_spare)),
+    )
 
 
-def _without_cut_lines(
-    segments: list[Segment], pieces: Components, at_edge: Bool[np.ndarray, " N"]
-) -> list[Segment]:
-    """Leave out what the edge of the sheet left of lines above and below.
-
-    A line is cut when it touches the edge and what is left of its height is less than that of the
-    lines that do not touch it; the ascenders of a crop that is tight around some lines are whole.
-    """
-    lines = _levels(segments)
-    spans = [_span(line, pieces) for line in lines]
-    edge = [np.mean(at_edge[[i for s in line for i in s.pieces]]) > 0.1 for line in lines]
-    whole = [span for span, touches in zip(spans, edge, strict=True) if not touches]
-    if not whole:
-        return segments
-    usual = float(np.median(whole))
-    return [
-        segment
-        for line, span, touches in zip(lines, spans, edge, strict=True)
-        if not touches or span > 0.85 * usual
-        for segment in line
-    ]
-
-
-def _levels(segments: list[Segment]) -> list[list[Segment]]:
-    """Segments that stand level, whatever lies between them."""
-    lines: list[list[Segment]] = []
-    for segment in sorted(segments, key=lambda s: -s.width):
-        level = (t for t in lines if abs(t[0].middle - segment.middle) < 0.6 * t[0].letter)
-        line = next(level, None)
-        if line is None:
-            lines.append([segment])
-        else:
-            line.append(segment)
-    return lines
-
-
-def _span(line: list[Segment], pieces: Components) -> float:
-    """From the top of the tallest letters of a line to its baseline, a few outliers aside."""
-    boxes = pieces.boxes[[i for segment in line for i in segment.pieces]]
-    return float(np.percentile(boxes[:, 3], 60) - np.percentile(boxes[:, 1], 15))
-
-
-
-def _without_turned(segments: list[Segment], letter: float) -> list[Segment]:
-    """Leave out text that runs up or down: narrow runs stacked closer than lines ever are."""
-    chains: list[list[Segment]] = []
-    for segment in sorted(segments, key=lambda s: s.top):
-        if segment.width > 2.2 * letter:
-            continue
-        for chain in chains:
-            last = chain[-1]
-            across = min(segment.right, last.right) - max(segment.left, last.left)
-            if across > 0.3 * segment.width and segment.top - last.bottom < 0.4 * letter:
-                chain.append(segment)
-                break
-        else:
-            chains.append([segment])
-    turned = {id(s) for chain in chains if len(chain) >= 5 for s in chain}
-    return [s for s in segments if id(s) not in turned]
-
-
-def _outside_pictures(
-    segments: list[Segment], pieces: Components, pictures: Bool[np.ndarray, " N"]
-) -> list[Segment]:
-    """Leave out runs inside solid pictures, unless their letters are as even as text.
-
-    Frames and line drawings hold little ink for their size; what is written in them stays.
-    """
-    solid = pictures & (pieces.area > 0.12 * pieces.width * pieces.height)
-    frames = pieces.boxes[solid]
-    if len(frames) == 0:
-        return segments
-    kept = []
-    for s in segments:
-        across = np.minimum(s.right, frames[:, 2]) - np.maximum(s.left, frames[:, 0])
-        down = np.minimum(s.bottom, frames[:, 3]) - np.maximum(s.top, frames[:, 1])
-        shared = np.clip(across, 0, None) * np.clip(down, 0, None)
-        if shared.max() < 0.7 * s.width * s.height or _is_even(s, pieces):
-            kept.append(s)
-    return kept
-
-
-def _is_even(segment: Segment, pieces: Components) -> bool:
-    """Whether a run has several letters of nearly the same height on one level."""
-    boxes = pieces.boxes[segment.pieces]
-    heights = boxes[:, 3] - boxes[:, 1]
-    letters = heights > 0.55 * segment.letter
-    even = letters & (heights < 1.8 * segment.letter)
-    even &= np.abs((boxes[:, 1] + boxes[:, 3]) / 2 - segment.middle) < 0.5 * segment.letter
-    return bool(letters.sum() >= 4 and even.sum() > 0.9 * letters.sum())
+def _in_screens(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Dots that stand closer than those of text ever do: of a screened tint, a dotted rule."""
+    dots = (pieces.width < 0.25 * letter) & (pieces.height < 0.25 * letter)
+    cells = (pieces.boxes[:, :2] / letter).astype(int)
+    counts = np.zeros(cells.max(axis=0, initial=0) + 1, np.float32)
+    np.add.at(counts, tuple(cells[dots].T), 1)
+    around = cv2.boxFilter(counts, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(dots & (around[tuple(cells.T)] >= _MANY_DOTS))
