@@ -60,6 +60,8 @@ class Sheet:
     """1 on ink."""
     pieces: Components
     """The ink in connected pieces."""
+    letter: float
+    """Typical height of a letter, 0 on a page without any."""
     to_page: Float[np.ndarray, "2 3"]
     """From pixels of the sheet to pixels of the page."""
     page: tuple[int, int]
@@ -74,22 +76,22 @@ def components(ink: UInt8[np.ndarray, "H W"]) -> Components:
     return Components(labels=labels, boxes=boxes, area=area)
 
 
-def letter_height(pieces: Components) -> float:
+def letter_height(pieces: Components, about: float | None = None) -> float:
     """Typical height of a letter in pixels, 0 on a page without any.
 
     The median weighs every piece by its height, so that specks and single large figures, however
-    many or large, do not outvote the letters; the dots of a screened tint, which may be
-    thousands, are left out when larger pieces cover more of the page.
+    many or large, do not outvote the letters.
+
+    Args:
+        pieces: Ink of a page.
+        about: What it is, roughly, where that is known.
     """
     width, height = pieces.width, pieces.height
     likely = (height >= 3) & (width < 12 * height) & (height < 8 * width)
+    if about is not None:
+        likely &= (height > 0.5 * about) & (height < 2 * about)
     heights = np.sort(height[likely])
-    if len(heights) == 0:
-        return 0.0
-    usual = _weighted_median(heights)
-    large = heights[(heights > 1.6 * usual) & (heights < 6 * usual)].astype(float)
-    tint = heights[heights <= 1.6 * usual].astype(float)
-    return _weighted_median(large) if np.sum(large**2) > np.sum(tint**2) else usual
+    return _weighted_median(heights) if len(heights) else 0.0
 
 
 def _weighted_median(ordered: Num[np.ndarray, " N"]) -> float:
@@ -113,7 +115,9 @@ def flat_sheet(image: Image.Image) -> Sheet:
         grey, to_page = _scaled(grey, to_page, 2.0)
         letter *= 2
     ink = _ink_of(grey, letter)
-    sheet = Sheet(grey=grey, ink=ink, pieces=components(ink), to_page=to_page, page=image.size)
+    pieces = components(ink)
+    letter = letter_height(pieces, letter)
+    sheet = Sheet(grey, ink, pieces, letter, to_page, page=image.size)
     return _levelled(_with_bands_inverted(sheet))
 
 
@@ -188,7 +192,7 @@ def _ink_of(grey: UInt8[np.ndarray, "H W"], reach: float) -> UInt8[np.ndarray, "
     if len(light) == 0 or len(dark) == 0:
         return np.zeros_like(grey)
     paper, shade = np.percentile(light, (50, 25))
-    least = max(_LEAST_INK, 3.5 * (paper - shade), 0.37 * (paper - np.median(dark)))
+    least = max(_LEAST_INK, 3.5 * (paper - shade), 0.18 * (paper - np.median(dark)))
     rows, cols = ((side + 1) // 2 for side in grey.shape)
     cells = cv2.resize(255 - grey, (cols, rows), interpolation=cv2.INTER_AREA)
     cells = cv2.dilate(cells, np.ones((2, 2), np.uint8), anchor=(0, 0))[::2, ::2]
@@ -207,7 +211,7 @@ def _with_bands_inverted(sheet: Sheet) -> Sheet:
 
     A band is a solid piece whose holes are letters.
     """
-    pieces, letter = sheet.pieces, letter_height(sheet.pieces)
+    pieces, letter = sheet.pieces, sheet.letter
     large = (pieces.height > 1.3 * letter) & (pieces.width > 1.5 * letter)
     large &= pieces.area > 0.4 * pieces.width * pieces.height
     grey, ink, found = sheet.grey.copy(), sheet.ink.copy(), False
@@ -256,14 +260,13 @@ def _filled(piece: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     return canvas
 
 
-def _slant(pieces: Components) -> float:
+def _slant(pieces: Components, letter: float) -> float:
     """Degrees by which the lines fall to the right.
 
     Under the right angle the feet of the letters share the fewest heights: the sum of squares of
     their histogram is largest. The fewer letters, the more must be gained: descenders at the ends
     of a single line are no slant.
     """
-    letter = letter_height(pieces)
     height, width = pieces.height, pieces.width
     like_letters = (height > 0.6 * letter) & (height < 2.5 * letter) & (width < 12 * letter)
     boxes = pieces.boxes[like_letters]
@@ -291,7 +294,7 @@ def _slant(pieces: Components) -> float:
 
 def _levelled(sheet: Sheet) -> Sheet:
     """Turn the sheet so that its lines are level; nothing is cut off."""
-    degrees = _slant(sheet.pieces)
+    degrees = _slant(sheet.pieces, sheet.letter)
     if degrees == 0:
         return sheet
     height, width = sheet.grey.shape

@@ -192,7 +192,7 @@ def _parts_columns(segments: list[Segment], gutter: _Gutter, letter: float) -> b
 def _level(one: Segment, other: Segment) -> bool:
     """Whether two segments stand on one line."""
     off = min(abs(one.middle - other.middle), abs(one.base - other.base))
-    return off < 0.3 * min(one.tall, other.tall)
+    return off < 0.5 * min(one.tall, other.tall)
 
 
 def _is_prose(rows: list[Row], letter: float) -> bool:

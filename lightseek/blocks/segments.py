@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from lightseek.blocks.ink import Components, Sheet, components, letter_height
+from lightseek.blocks.ink import Components, Sheet, components
 from lightseek.blocks.sieve import Segment, text_alone
 
 _CANVAS_LETTER = 10.0
@@ -40,7 +40,7 @@ class Found(NamedTuple):
 def find_segments(sheet: Sheet) -> Found:
     """Find the runs of letters."""
     pieces = _without_rules(sheet)
-    letter = letter_height(pieces)
+    letter = sheet.letter
     if letter == 0:
         return Found([], pieces, np.zeros(len(pieces.area), bool))
     pictures = _pictures(pieces, letter)
@@ -72,7 +72,7 @@ def _unlabelled(pieces: Components, drawn: Bool[np.ndarray, " N"]) -> Components
 
 def _without_rules(sheet: Sheet) -> Components:
     """Pieces of ink without thin straight lines, level or upright: rules, frames, underlines."""
-    letter = max(letter_height(sheet.pieces), 4.0)
+    letter = max(sheet.letter, 4.0)
     ink = sheet.ink.copy()
     for axis, length, inked in ((1, 6, 1.0), (0, 5, 1.0), (1, 14, _WORN_RULE)):
         long = _long_runs(ink, int(length * letter), axis, inked)
