@@ -71,27 +71,33 @@ def _rows(segments: list[Segment]) -> list[Row]:
     bend a little.
     """
     rows: list[Row] = []
+    ends: list[Segment] = []  # the last of a row that is more than a sign or two
     for segment in sorted(segments, key=lambda s: s.left):
-        near = [row for row in rows if _goes_on(row, segment)]
-        if near:
-            min(near, key=lambda row: abs(_end(row).middle - segment.middle)).append(segment)
+        middle, reach = segment.middle, 2 * segment.tall
+        near = [i for i, end in enumerate(ends) if abs(end.middle - middle) < reach]
+        off, at = min(
+            ((_off(ends[i], segment), i) for i in near if _free(rows[i], segment)),
+            default=(math.inf, 0),
+        )
+        if off < 1:
+            rows[at].append(segment)
+            ends[at] = segment if segment.width > 2 * segment.letter else ends[at]
         else:
             rows.append([segment])
+            ends.append(segment)
     return sorted(rows, key=lambda row: sum(s.middle for s in row) / len(row))
 
 
-def _goes_on(row: Row, segment: Segment) -> bool:
-    """Whether a segment stands level with the end of a row, in a place that is free."""
-    last = _end(row)
-    off = min(abs(segment.middle - last.middle), abs(segment.base - last.base))
-    sign = segment.width < 1.5 * last.letter
-    size = last.tall if sign else min(segment.tall, last.tall)
-    return row[-1].right <= segment.left + 1 and off < 0.5 * size
+def _free(row: Row, segment: Segment) -> bool:
+    return row[-1].right <= segment.left + 1
 
 
-def _end(row: Row) -> Segment:
-    """The last of a row that is more than a sign or two."""
-    return next((s for s in reversed(row) if s.width > 2 * s.letter), row[-1])
+def _off(end: Segment, segment: Segment) -> float:
+    """How far a segment stands from the level of the end of a row; below 1 it goes on there."""
+    sign = segment.width < 1.5 * end.letter
+    size = end.tall if sign else min(segment.tall, end.tall)
+    off = min(abs(segment.middle - end.middle), abs(segment.base - end.base))
+    return off / (0.5 * size)
 
 
 def _joined(row: Row) -> Row:
@@ -185,14 +191,17 @@ def _parts_columns(segments: list[Segment], gutter: _Gutter, letter: float) -> b
     if all(_is_prose(side, letter) for side in rows):
         return True
     few, many = sorted(sides, key=len)
-    level = np.mean([any(_level(s, other) for other in many) for s in few])
-    return bool(level < 0.7)
+    return _share_level(few, many) < 0.7
 
 
-def _level(one: Segment, other: Segment) -> bool:
-    """Whether two segments stand on one line."""
-    off = min(abs(one.middle - other.middle), abs(one.base - other.base))
-    return off < 0.5 * min(one.tall, other.tall)
+def _share_level(few: list[Segment], many: list[Segment]) -> float:
+    """How many of some segments stand on one line with any of the others."""
+    one, other = (
+        np.array([[s.middle, s.base, s.tall] for s in group]).T[:, :, None] for group in (few, many)
+    )
+    off = np.abs(one - np.swapaxes(other, 1, 2))[:2].min(axis=0)
+    level = off < 0.5 * np.minimum(one[2], other[2].T)
+    return float(level.any(axis=1).mean())
 
 
 def _is_prose(rows: list[Row], letter: float) -> bool:

@@ -6,6 +6,7 @@ to. Knows nothing of columns or reading order.
 Axes: H W rows and columns of pixels, N pieces of ink.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
@@ -73,14 +74,12 @@ def _unlabelled(pieces: Components, drawn: Bool[np.ndarray, " N"]) -> Components
 def _without_rules(sheet: Sheet) -> Components:
     """Pieces of ink without thin straight lines, level or upright: rules, frames, underlines."""
     letter = max(sheet.letter, 4.0)
-    ink = sheet.ink.copy()
+    ink, thick = sheet.ink.copy(), max(4, int(0.45 * letter) + 1)
     for axis, length, inked in ((1, 6, 1.0), (0, 5, 1.0), (1, 14, _WORN_RULE)):
         long = _long_runs(ink, int(length * letter), axis, inked)
-        if not long.any():
-            continue
-        runs = components(long)
-        thin = np.minimum(runs.width, runs.height) <= max(3.0, 0.45 * letter)
-        ink[np.concatenate([[False], thin])[runs.labels]] = 0
+        if long.any():
+            kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
+            ink &= ~(long & ~cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel))
     return sheet.pieces if np.array_equal(ink, sheet.ink) else components(ink)
 
 
@@ -261,7 +260,8 @@ def _merged(segments: Iterable[Segment]) -> list[Segment]:
             host.take(segment)
     whole: list[Segment] = []
     for segment in sorted(merged, key=lambda s: -s.width):
-        host = next((other for other in whole if _is_inside(segment, other)), None)
+        wider = itertools.takewhile(lambda s: s.width > 4 * segment.width, whole)  # noqa: B023
+        host = next((other for other in wider if _is_inside(segment, other)), None)
         if host is None:
             whole.append(segment)
         else:
@@ -283,8 +283,8 @@ def _is_inside(small: Segment, large: Segment) -> bool:
     across = min(small.right, large.right) - max(small.left, large.left)
     top, bottom = large.middle - 0.8 * large.tall, large.middle + 0.8 * large.tall
     down = min(small.bottom, bottom) - max(small.top, top)
-    few = small.width < 0.25 * large.width and small.height < 1.2 * large.tall
-    return few and across > 0.6 * small.width and down > 0.7 * small.height
+    low = small.height < 1.2 * large.tall
+    return low and across > 0.6 * small.width and down > 0.7 * small.height
 
 
 def _at_edges(
