@@ -175,8 +175,8 @@ def _parts_columns(segments: list[Segment], gutter: _Gutter, letter: float) -> b
     """Whether both sides of a gutter are columns of text, not of a table.
 
     The rows of a table stand level on both sides, and its cells are short; lines of prose may
-    stand level too, but fill their column. A short gutter must be wider than the spaces between
-    words that happen to stand one below the other.
+    stand level too, but fill their column. A gutter must be wider than the spaces between words,
+    a short one even more so, since some of them happen to stand one below the other.
     """
     inside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
     sides = [s for s in inside if s.right <= gutter.x], [s for s in inside if s.left >= gutter.x]
@@ -186,7 +186,10 @@ def _parts_columns(segments: list[Segment], gutter: _Gutter, letter: float) -> b
     white = min(s.left for s in sides[1]) - max(s.right for s in sides[0])
     large = max(float(np.median([s.letter for s in side])) for side in sides)
     least = _SHORT_GUTTER if min(map(len, rows)) < 2 * _MIN_ROWS else 0.7 * _MIN_GUTTER
-    if white < least * large:
+    gaps = (b.left - a.right for side in rows for row in side for a, b in itertools.pairwise(row))
+    spaces = [gap for gap in gaps if gap < _MAX_SPACE * large]
+    usual = float(np.median(spaces)) if len(spaces) >= _MIN_ROWS else 0.0
+    if white < max(least * large, 1.5 * usual):
         return False
     if all(_is_prose(side, letter) for side in rows):
         return True

@@ -193,10 +193,11 @@ def _with_fragments_returned(
     whole: list[Segment] = []
     for segment in segments:
         host = None
-        if segment.height < 1.05 * letter:
-            small = max(segment.height, 0.4 * segment.width) < 0.75 * letter
+        if segment.height < 1.2 * letter:
+            sign = 1.05 if segment.width < 0.6 * letter else 0.75
+            small = max(segment.height, 0.4 * segment.width) < sign * letter
             loose = small and not at_edge[segment.pieces].any()
-            least = -letter if loose else 0.5 * segment.height
+            least = -letter if loose else (0.2 if small else 0.5) * segment.height
             reach = 0.8 if at_side[segment.pieces].any() else 2.0
             host = min(
                 (
@@ -235,7 +236,7 @@ def _attach_small(
         x, y = (left + right) / 2, (top + bottom) / 2
         across = np.maximum(np.maximum(spans[:, 0] - x, x - spans[:, 1]), 0)
         down = np.abs(y - middles)
-        above = 1.0 if at_edge[i] or right - left > 0.7 * letter else 1.5
+        above = 1.25 if at_edge[i] or right - left > 0.7 * letter else 1.5
         near = (across < 1.6 * reach) & (down < np.where(y < middles, above, 1.1) * reach)
         in_a_column = ((across == 0) & (down < 4 * reach)).any()
         if not in_a_column and right - left > 0.3 * letter:
