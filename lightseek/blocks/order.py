@@ -89,7 +89,8 @@ def _rows(segments: list[Segment]) -> list[Row]:
 
 
 def _free(row: Row, segment: Segment) -> bool:
-    return row[-1].right <= segment.left + 1
+    """Whether a row ends before a segment, a sign aside that was given to the wrong one of them."""
+    return row[-1].right <= segment.left + 0.7 * segment.letter
 
 
 def _off(end: Segment, segment: Segment) -> float:
@@ -134,9 +135,11 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
             near = middle[between[1] & (left < x + _MAX_INDENT * letter)]
             if min(_num_rows(middle[between[0]], letter), _num_rows(near, letter)) >= _MIN_ROWS:
                 text = min(float(width[side].sum()) for side in between)
+                text -= float(width[across & (middle > top) & (middle < bottom)].sum())
                 found.append((text, _Gutter(float(x), float(near.min()), float(near.max()))))
+    flowing = [s for s, is_inset in zip(segments, inset, strict=True) if not is_inset]
     for _, gutter in sorted(found, key=lambda item: -item[0])[:_MAX_TRIES]:
-        if _parts_columns(segments, gutter, letter):
+        if _parts_columns(gutter, segments, flowing, letter):
             return gutter
     return None
 
@@ -171,15 +174,16 @@ def _num_rows(middles: Float[np.ndarray, " N"], letter: float) -> int:
     return 1 + int(np.sum(np.diff(np.sort(middles)) > 0.5 * letter)) if len(middles) else 0
 
 
-def _parts_columns(segments: list[Segment], gutter: _Gutter, letter: float) -> bool:
+def _parts_columns(
+    gutter: _Gutter, segments: list[Segment], flowing: list[Segment], letter: float
+) -> bool:
     """Whether both sides of a gutter are columns of text, not of a table.
 
     The rows of a table stand level on both sides, and its cells are short; lines of prose may
     stand level too, but fill their column. A gutter must be wider than the spaces between words,
     a short one even more so, since some of them happen to stand one below the other.
     """
-    inside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
-    sides = [s for s in inside if s.right <= gutter.x], [s for s in inside if s.left >= gutter.x]
+    sides = _sides(gutter, flowing)
     rows = [_rows(side) for side in sides]
     if min(map(len, rows)) < _MIN_ROWS:
         return False
@@ -193,8 +197,14 @@ def _parts_columns(segments: list[Segment], gutter: _Gutter, letter: float) -> b
         return False
     if all(_is_prose(side, letter) for side in rows):
         return True
-    few, many = sorted(sides, key=len)
+    few, many = sorted(_sides(gutter, segments), key=len)
     return _share_level(few, many) < 0.7
+
+
+def _sides(gutter: _Gutter, segments: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """What stands left and right of a gutter."""
+    inside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
+    return [s for s in inside if s.right <= gutter.x], [s for s in inside if s.left >= gutter.x]
 
 
 def _share_level(few: list[Segment], many: list[Segment]) -> float:

@@ -236,7 +236,7 @@ def _attach_small(
         x, y = (left + right) / 2, (top + bottom) / 2
         across = np.maximum(np.maximum(spans[:, 0] - x, x - spans[:, 1]), 0)
         down = np.abs(y - middles)
-        above = 1.25 if at_edge[i] or right - left > 0.7 * letter else 1.5
+        above = 1.0 if at_edge[i] or right - left > 0.7 * letter else 1.5
         near = (across < 1.6 * reach) & (down < np.where(y < middles, above, 1.1) * reach)
         in_a_column = ((across == 0) & (down < 4 * reach)).any()
         if not in_a_column and right - left > 0.3 * letter:
