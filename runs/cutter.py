@@ -8,9 +8,8 @@ plain text is all that is needed: `page.txt` beside `page.png`, with printed lin
 `page.lines.txt` with them). Errors of the reader blur the figures a little; compare runs.
 """
 
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from time import process_time
 
@@ -44,7 +43,7 @@ _LONGEST = 200
 class Cutting:
     """What became of some pages; `a + b` pools them."""
 
-    score: Score = Score()
+    score: Score = field(default_factory=Score)
     true: int = 0
     """Lines of the truth, where it keeps them."""
     whole: int = 0
@@ -60,9 +59,9 @@ class Cutting:
     slowest: float = 0.0
 
     def __add__(self, other: "Cutting") -> "Cutting":
-        sums = [a + b for a, b in zip(astuple(self)[1:-1], astuple(other)[1:-1], strict=True)]
-        slowest = max(self.slowest, other.slowest)
-        return Cutting(self.score + other.score, *sums, slowest=slowest)
+        names = [field.name for field in fields(self)][:-1]
+        sums = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return Cutting(**sums, slowest=max(self.slowest, other.slowest))
 
 
 def measure(item: Item, read: Read) -> Cutting:
@@ -175,12 +174,12 @@ def report(folder: Path, read: Read, *, count: int | None, worst: int) -> None:
     measured: dict[str, dict[str, Cutting]] = {}
     for name, items in find_items(folder).items():
         measured[name] = {i.source.name: measure(i, read) for i in sample(items, count)}
-        print(name, file=sys.stderr)
     console.print(table(measured))
     for name, cuttings in measured.items():
         ranked = sorted(cuttings.items(), key=lambda pair: -pair[1].score.caseless_edits)[:worst]
         for source, cutting in ranked:
-            rates = f"caseless CER {100 * cutting.score.caseless_cer:5.1f} %  F1 {100 * cutting.score.word_f1:5.1f} %"
+            found = cutting.score
+            rates = f"caseless {100 * found.caseless_cer:5.1f} %  F1 {100 * found.word_f1:5.1f} %"
             lines = f"{cutting.true - cutting.ordered:3d} of {cutting.true:3d} lines lost"
             console.print(f"{name}  {rates}  {lines}  {source}", highlight=False)
 

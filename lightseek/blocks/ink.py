@@ -306,6 +306,4 @@ def _levelled(sheet: Sheet) -> Sheet:
     ink = cv2.warpAffine(sheet.ink * 255, turn, size, flags=cv2.INTER_LINEAR)
     ink = (ink > 127).astype(np.uint8)
     back = np.vstack([cv2.invertAffineTransform(turn), [0, 0, 1]])
-    return replace(
-        sheet, grey=grey, ink=ink, pieces=components(ink), to_page=sheet.to_page @ back
-    )
+    return replace(sheet, grey=grey, ink=ink, pieces=components(ink), to_page=sheet.to_page @ back)

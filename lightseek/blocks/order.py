@@ -21,7 +21,7 @@ _MIN_ROWS = 3
 """Rows that a column has at least."""
 _MIN_GUTTER, _SHORT_GUTTER = 0.9, 2.0
 """Least width of a gutter, and of one beside few rows, in heights of a letter."""
-_SET_IN = 1.5
+_SET_IN = 2.0
 """Least white on both sides of what is set into columns, in heights of a letter."""
 _MAX_SPACE = 2.5
 """Widest space between words of one line, in heights of a letter."""
@@ -183,21 +183,20 @@ def _parts_columns(
     stand level too, but fill their column. A gutter must be wider than the spaces between words,
     a short one even more so, since some of them happen to stand one below the other.
     """
-    sides = _sides(gutter, flowing)
-    rows = [_rows(side) for side in sides]
+    sides, flows = _sides(gutter, segments), _sides(gutter, flowing)
+    rows = [_rows(side) for side in flows]
     if min(map(len, rows)) < _MIN_ROWS:
         return False
-    white = min(s.left for s in sides[1]) - max(s.right for s in sides[0])
     large = max(float(np.median([s.letter for s in side])) for side in sides)
     least = _SHORT_GUTTER if min(map(len, rows)) < 2 * _MIN_ROWS else 0.7 * _MIN_GUTTER
     gaps = (b.left - a.right for side in rows for row in side for a, b in itertools.pairwise(row))
     spaces = [gap for gap in gaps if gap < _MAX_SPACE * large]
     usual = float(np.median(spaces)) if len(spaces) >= _MIN_ROWS else 0.0
-    if white < max(least * large, 1.5 * usual):
+    if _white(*sides) < least * large or _white(*flows) < 1.5 * usual:
         return False
     if all(_is_prose(side, letter) for side in rows):
         return True
-    few, many = sorted(_sides(gutter, segments), key=len)
+    few, many = sorted(sides, key=len)
     return _share_level(few, many) < 0.7
 
 
@@ -205,6 +204,10 @@ def _sides(gutter: _Gutter, segments: list[Segment]) -> tuple[list[Segment], lis
     """What stands left and right of a gutter."""
     inside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
     return [s for s in inside if s.right <= gutter.x], [s for s in inside if s.left >= gutter.x]
+
+
+def _white(left: list[Segment], right: list[Segment]) -> int:
+    return min(s.left for s in right) - max(s.right for s in left)
 
 
 def _share_level(few: list[Segment], many: list[Segment]) -> float:
@@ -226,5 +229,5 @@ def _is_prose(rows: list[Row], letter: float) -> bool:
     steps = np.abs(np.diff(right, prepend=np.inf, append=np.inf))
     justified = np.minimum(steps[1:], steps[:-1]) < letter
     long = (right - left > 0.7 * width) | (justified & (right - left > 10 * letter))
-    full = long & (inked > 0.8 * (right - left))
+    full = long & (inked > 0.65 * (right - left))
     return width > 10 * letter and float(np.mean(full)) > 0.5

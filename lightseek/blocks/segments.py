@@ -306,9 +306,10 @@ def _at_edges(
 
 def _in_screens(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     """Dots that stand closer than those of text ever do: of a screened tint, a dotted rule."""
-    dots = (pieces.width < 0.25 * letter) & (pieces.height < 0.25 * letter)
+    dots = (pieces.width < 0.35 * letter) & (pieces.height < 0.35 * letter)
     cells = (pieces.boxes[:, :2] / letter).astype(int)
     counts = np.zeros(cells.max(axis=0, initial=0) + 1, np.float32)
     np.add.at(counts, tuple(cells[dots].T), 1)
     around = cv2.boxFilter(counts, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(dots & (around[tuple(cells.T)] >= _MANY_DOTS))
+    screens = cv2.dilate((around >= _MANY_DOTS).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.asarray(dots & (screens[tuple(cells.T)] > 0))

@@ -224,7 +224,6 @@ def _span(line: list[Segment], pieces: Components) -> float:
     return float(np.percentile(boxes[:, 3], 60) - np.percentile(boxes[:, 1], 15))
 
 
-
 def _without_turned(segments: list[Segment], letter: float) -> list[Segment]:
     """Leave out text that runs up or down: narrow runs stacked closer than lines ever are."""
     chains: list[list[Segment]] = []
