@@ -53,13 +53,13 @@ def reading_order(segments: list[Segment]) -> list[list[Row]]:
     gutter = _best_gutter(segments, letter)
     if gutter is None:
         return [[_joined(row) for row in _rows(segments)]]
-    beside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
+    beside = [s for s in segments if gutter.top < s.middle < gutter.bottom]
     parts = (
-        [s for s in segments if s.middle < gutter.top],
+        [s for s in segments if s.middle <= gutter.top],
         [s for s in beside if s.right <= gutter.x],
         [s for s in beside if s.left >= gutter.x],
         [s for s in beside if s.left < gutter.x < s.right],
-        [s for s in segments if s.middle > gutter.bottom],
+        [s for s in segments if s.middle >= gutter.bottom],
     )
     return [column for part in parts for column in reading_order(part)]
 
@@ -136,7 +136,8 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
             if min(_num_rows(middle[between[0]], letter), _num_rows(near, letter)) >= _MIN_ROWS:
                 text = min(float(width[side].sum()) for side in between)
                 text -= float(width[across & (middle > top) & (middle < bottom)].sum())
-                found.append((text, _Gutter(float(x), float(near.min()), float(near.max()))))
+                ends = max(top, near.min() - letter / 2), min(bottom, near.max() + letter / 2)
+                found.append((text, _Gutter(float(x), float(ends[0]), float(ends[1]))))
     flowing = [s for s, is_inset in zip(segments, inset, strict=True) if not is_inset]
     for _, gutter in sorted(found, key=lambda item: -item[0])[:_MAX_TRIES]:
         if _parts_columns(gutter, segments, flowing, letter):
@@ -202,7 +203,7 @@ def _parts_columns(
 
 def _sides(gutter: _Gutter, segments: list[Segment]) -> tuple[list[Segment], list[Segment]]:
     """What stands left and right of a gutter."""
-    inside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
+    inside = [s for s in segments if gutter.top < s.middle < gutter.bottom]
     return [s for s in inside if s.right <= gutter.x], [s for s in inside if s.left >= gutter.x]
 
 
