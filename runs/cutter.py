@@ -16,7 +16,7 @@ from time import process_time
 import click
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.fuzz import partial_ratio
 from rapidfuzz.process import cdist
@@ -113,10 +113,10 @@ def _plain(line: str) -> str:
     return "".join(fold(line).casefold().split())
 
 
-def _ordered(like: Bool[np.ndarray, "T C"], numbers: Sequence[int]) -> int:
+def _ordered(like: Bool[np.ndarray, "T C"], numbers: Int[np.ndarray, " C"]) -> int:
     """Most lines of the truth that are found one after the other: a longest common sequence."""
-    by_line = np.zeros((len(like), max(numbers) + 1), bool)
-    for column, number in enumerate(numbers):
+    by_line = np.zeros((len(like), int(numbers.max()) + 1), bool)
+    for column, number in enumerate(numbers.tolist()):
         by_line[:, number] |= like[:, column]
     best = np.zeros(by_line.shape[1] + 1, int)
     for row in by_line:

@@ -203,7 +203,8 @@ def _ink_of(grey: UInt8[np.ndarray, "H W"], reach: float) -> UInt8[np.ndarray, "
     ink = (grey < limit).astype(np.uint8)
     kernel = np.ones((max(3, round(reach)),) * 2, np.uint8)
     tint = cv2.morphologyEx(ink & (grey > split), cv2.MORPH_OPEN, kernel)
-    return np.asarray(ink & ~cv2.dilate(tint, np.ones((3, 3), np.uint8)))
+    tint = cv2.dilate(tint, np.ones((3, 3), np.uint8))
+    return np.where(tint > 0, np.uint8(0), ink)
 
 
 def _with_bands_inverted(sheet: Sheet) -> Sheet:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from lightseek.blocks.segments import Segment
+from lightseek.blocks.sieve import Segment
 
 Row = list[Segment]
 """Segments on one printed line, left to right."""

@@ -79,7 +79,7 @@ def _without_rules(sheet: Sheet) -> Components:
         long = _long_runs(ink, int(length * letter), axis, inked)
         if long.any():
             kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
-            ink &= ~(long & ~cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel))
+            ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
     return sheet.pieces if np.array_equal(ink, sheet.ink) else components(ink)
 
 

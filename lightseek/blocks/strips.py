@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from lightseek.blocks.ink import Sheet
-from lightseek.blocks.segments import Found, Segment
+from lightseek.blocks.segments import Found
+from lightseek.blocks.sieve import Segment
 from lightseek.document import Box
 
 STRIP_HEIGHT = 64
