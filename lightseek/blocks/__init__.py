@@ -1,6 +1,6 @@
 """Mode `blocks`: cut a page along its white space into strips of one line, in reading order.
 
-    flat_sheet -> find_segments -> reading_order -> paragraphs -> cut_strips -> Block
+    flat_sheet -> find_segments (text_alone) -> reading_order -> paragraphs -> cut_strips -> Block
 
 Knows nothing of models: the strips are read elsewhere.
 """

@@ -6,7 +6,7 @@ up to `MAX_SLANT` degrees is taken back. Knows nothing of lines or columns.
 Axes: H W rows and columns of pixels, N components.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,8 +17,13 @@ MAX_SLANT = 5.0
 """Degrees of rotation that are looked for, either way."""
 _MAX_PIXELS = 24_000_000
 """Larger pages are shrunk."""
-_LARGE_LETTER, _SMALL_LETTER = 40, 7
-"""Typical heights of a letter above which a page is shrunk and below which it is enlarged."""
+_LARGE_LETTER, _GOOD_LETTER, _SMALL_LETTER = 30, 24, 7
+"""Typical heights of a letter above which a page is shrunk, to which it is shrunk, and below which
+it is enlarged."""
+_WORN_LETTER = 14
+"""Height of a letter from which one is smoothed, so that its worn strokes hang together."""
+_INK_SHARE, _LEAST_INK = 0.4, 18.0
+"""Darkness of ink, at least: as a share of the darkest around it, and in steps of 255."""
 _EVEN_LIGHT_BELOW = 300
 """Sides shorter than this are taken to be evenly lit."""
 
@@ -55,8 +60,12 @@ class Sheet:
     """1 on ink."""
     pieces: Components
     """The ink in connected pieces."""
+    letter: float
+    """Typical height of a letter, 0 on a page without any."""
     to_page: Float[np.ndarray, "2 3"]
     """From pixels of the sheet to pixels of the page."""
+    page: tuple[int, int]
+    """Pixels across the page and down."""
 
 
 def components(ink: UInt8[np.ndarray, "H W"]) -> Components:
@@ -67,22 +76,22 @@ def components(ink: UInt8[np.ndarray, "H W"]) -> Components:
     return Components(labels=labels, boxes=boxes, area=area)
 
 
-def letter_height(pieces: Components) -> float:
+def letter_height(pieces: Components, about: float | None = None) -> float:
     """Typical height of a letter in pixels, 0 on a page without any.
 
     The median weighs every piece by its height, so that specks and single large figures, however
-    many or large, do not outvote the letters; the dots of a screened tint, which may be
-    thousands, are left out when larger pieces cover more of the page.
+    many or large, do not outvote the letters.
+
+    Args:
+        pieces: Ink of a page.
+        about: What it is, roughly, where that is known.
     """
     width, height = pieces.width, pieces.height
     likely = (height >= 3) & (width < 12 * height) & (height < 8 * width)
+    if about is not None:
+        likely &= (height > 0.5 * about) & (height < 2 * about)
     heights = np.sort(height[likely])
-    if len(heights) == 0:
-        return 0.0
-    usual = _weighted_median(heights)
-    large = heights[(heights > 1.6 * usual) & (heights < 6 * usual)].astype(float)
-    tint = heights[heights <= 1.6 * usual].astype(float)
-    return _weighted_median(large) if np.sum(large**2) > np.sum(tint**2) else usual
+    return _weighted_median(heights) if len(heights) else 0.0
 
 
 def _weighted_median(ordered: Num[np.ndarray, " N"]) -> float:
@@ -98,18 +107,30 @@ def flat_sheet(image: Image.Image) -> Sheet:
     if oversize > 1:
         grey, to_page = _scaled(grey, to_page, 1 / oversize)
     grey = _flattened(_dark_on_light(grey))
-    sheet = _sheet(grey, to_page)
-    height = letter_height(sheet.pieces)
-    if height > _LARGE_LETTER:
-        sheet = _sheet(*_scaled(grey, to_page, 0.6 * _LARGE_LETTER / height))
-    elif 0 < height < _SMALL_LETTER and grey.size * 4 < _MAX_PIXELS:
-        sheet = _sheet(*_scaled(grey, to_page, 2.0))
+    letter = _rough_letter_height(grey)
+    if letter > _LARGE_LETTER:
+        grey, to_page = _scaled(grey, to_page, _GOOD_LETTER / letter)
+        letter = _GOOD_LETTER
+    elif 0 < letter < _SMALL_LETTER and grey.size * 4 < _MAX_PIXELS:
+        grey, to_page = _scaled(grey, to_page, 2.0)
+        letter *= 2
+    ink = _ink_of(grey, letter)
+    pieces = components(ink)
+    letter = letter_height(pieces, letter)
+    sheet = Sheet(grey, ink, pieces, letter, to_page, page=image.size)
     return _levelled(_with_bands_inverted(sheet))
 
 
-def _sheet(grey: UInt8[np.ndarray, "H W"], to_page: Float[np.ndarray, "2 3"]) -> Sheet:
-    ink = _ink_of(grey)
-    return Sheet(grey=grey, ink=ink, pieces=components(ink), to_page=to_page)
+def _rough_letter_height(grey: UInt8[np.ndarray, "H W"]) -> float:
+    """Typical height of a letter, from a view of half the size where that shows enough.
+
+    Grain and worn letters, which fall to pieces at full size, hang together in the smaller view.
+    """
+    half, _ = _scaled(grey, np.eye(2, 3), 0.5)
+    letter = letter_height(components(_ink_of(half, _SMALL_LETTER)))
+    if letter >= _SMALL_LETTER:
+        return 2 * letter
+    return letter_height(components(_ink_of(grey, _SMALL_LETTER)))
 
 
 def _scaled(
@@ -151,28 +172,39 @@ def _flattened(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     return np.asarray(cv2.divide(grey, light, scale=255))
 
 
-def _ink_of(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
-    """Mark the ink of a flat page, faint text included.
+def _ink_of(grey: UInt8[np.ndarray, "H W"], reach: float) -> UInt8[np.ndarray, "H W"]:
+    """Mark the ink of a flat page: what is nearly as dark as the darkest around it.
 
-    Grain is smoothed, then Otsu's threshold finds the strong ink. A faint piece counts when no
-    strong ink is in it: so grey text is found, and the blurred edges of black letters do not tie
-    them to their neighbours.
+    So the thin strokes of faint print hang together as well as those of black letters, whose
+    blurred edges do not tie them to their neighbours. Light areas larger than a stroke are tints.
+
+    Args:
+        grey: Paper is 255.
+        reach: How far around a pixel is looked, in pixels: about the height of a letter.
     """
-    if np.median(cv2.absdiff(grey, cv2.medianBlur(grey, 3))) > 0:
+    if reach >= _WORN_LETTER:
+        grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), reach / 20))
+    elif np.median(cv2.absdiff(grey, cv2.medianBlur(grey, 3))) > 0:
         grey = np.asarray(cv2.GaussianBlur(grey, (3, 3), 0))
     split, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
     some = grey[::2, ::2]
-    paper, stain = np.percentile(some[some > split], (50, 10)) if some.max() > split else (255, 255)
-    limit = 255 - max(45.0, 3.0 * float(paper - stain))
-    strong = (grey < min(max(split + 1, 110.0), max(limit, 190.0))).astype(np.uint8)
-    if limit <= split + 10:
-        return strong
-    weak = (grey < limit).astype(np.uint8)
-    _, labels = cv2.connectedComponents(weak, connectivity=8)
-    with_strong = np.zeros(int(labels.max()) + 1, np.uint8)
-    with_strong[labels[strong > 0]] = 1
-    with_strong[0] = 1
-    return np.asarray(strong | (1 - with_strong)[labels])
+    light, dark = some[some > split], some[some <= split]
+    if len(light) == 0 or len(dark) == 0:
+        return np.zeros_like(grey)
+    paper, shade = np.percentile(light, (50, 25))
+    least = max(_LEAST_INK, 3.5 * (paper - shade), 0.18 * (paper - np.median(dark)))
+    rows, cols = ((side + 1) // 2 for side in grey.shape)
+    cells = cv2.resize(255 - grey, (cols, rows), interpolation=cv2.INTER_AREA)
+    cells = cv2.dilate(cells, np.ones((2, 2), np.uint8), anchor=(0, 0))[::2, ::2]
+    side = 1 + 2 * max(1, round(reach / 4))
+    darkest = cv2.dilate(cells, np.ones((side, side), np.uint8))
+    depth = np.maximum((darkest.astype(np.float32) - (255 - paper)) * _INK_SHARE, least)
+    limit = paper - cv2.resize(depth, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    ink = (grey < limit).astype(np.uint8)
+    kernel = np.ones((max(3, round(reach)),) * 2, np.uint8)
+    tint = cv2.morphologyEx(ink & (grey > split), cv2.MORPH_OPEN, kernel)
+    tint = cv2.dilate(tint, np.ones((3, 3), np.uint8))
+    return np.where(tint > 0, np.uint8(0), ink)
 
 
 def _with_bands_inverted(sheet: Sheet) -> Sheet:
@@ -180,7 +212,7 @@ def _with_bands_inverted(sheet: Sheet) -> Sheet:
 
     A band is a solid piece whose holes are letters.
     """
-    pieces, letter = sheet.pieces, letter_height(sheet.pieces)
+    pieces, letter = sheet.pieces, sheet.letter
     large = (pieces.height > 1.3 * letter) & (pieces.width > 1.5 * letter)
     large &= pieces.area > 0.4 * pieces.width * pieces.height
     grey, ink, found = sheet.grey.copy(), sheet.ink.copy(), False
@@ -200,17 +232,26 @@ def _with_bands_inverted(sheet: Sheet) -> Sheet:
         found = True
     if not found:
         return sheet
-    return Sheet(grey=grey, ink=ink, pieces=components(ink), to_page=sheet.to_page)
+    return replace(sheet, grey=grey, ink=ink, pieces=components(ink))
 
 
 def _like_letters(holes: Components, letter: float) -> bool:
-    """Whether the light spots in a dark piece are text rather than the lights of a photograph."""
+    """Whether the light spots in a dark piece are text rather than the lights of a photograph.
+
+    Letters are about as high as each other, and most stand beside another on one line.
+    """
     heights = holes.height[holes.area > 2]
-    large = heights[heights > 0.4 * letter]
-    if len(large) < 3 or len(heights) > 4 * len(large):
+    large = (holes.area > 2) & (holes.height > 0.4 * letter)
+    if large.sum() < 3 or len(heights) > 4 * large.sum():
         return False
-    usual = float(np.median(large))
-    return float(np.mean((large > 0.5 * usual) & (large < 2 * usual))) > 0.7
+    usual = float(np.median(holes.height[large]))
+    even = large & (holes.height > 0.5 * usual) & (holes.height < 2 * usual)
+    boxes = holes.boxes[even][:400]
+    x, foot = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]
+    beside = np.abs(x[:, None] - x) < 3 * usual
+    beside &= np.abs(foot[:, None] - foot) <= max(1.0, 0.12 * usual)
+    in_line = float(np.mean(beside.sum(axis=1) > 1))
+    return even.sum() > 0.7 * large.sum() and in_line > 0.7
 
 
 def _filled(piece: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
@@ -220,14 +261,13 @@ def _filled(piece: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     return canvas
 
 
-def _slant(pieces: Components) -> float:
+def _slant(pieces: Components, letter: float) -> float:
     """Degrees by which the lines fall to the right.
 
     Under the right angle the feet of the letters share the fewest heights: the sum of squares of
     their histogram is largest. The fewer letters, the more must be gained: descenders at the ends
     of a single line are no slant.
     """
-    letter = letter_height(pieces)
     height, width = pieces.height, pieces.width
     like_letters = (height > 0.6 * letter) & (height < 2.5 * letter) & (width < 12 * letter)
     boxes = pieces.boxes[like_letters]
@@ -255,7 +295,7 @@ def _slant(pieces: Components) -> float:
 
 def _levelled(sheet: Sheet) -> Sheet:
     """Turn the sheet so that its lines are level; nothing is cut off."""
-    degrees = _slant(sheet.pieces)
+    degrees = _slant(sheet.pieces, sheet.letter)
     if degrees == 0:
         return sheet
     height, width = sheet.grey.shape
@@ -267,4 +307,4 @@ def _levelled(sheet: Sheet) -> Sheet:
     ink = cv2.warpAffine(sheet.ink * 255, turn, size, flags=cv2.INTER_LINEAR)
     ink = (ink > 127).astype(np.uint8)
     back = np.vstack([cv2.invertAffineTransform(turn), [0, 0, 1]])
-    return Sheet(grey=grey, ink=ink, pieces=components(ink), to_page=sheet.to_page @ back)
+    return replace(sheet, grey=grey, ink=ink, pieces=components(ink), to_page=sheet.to_page @ back)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from lightseek.blocks.segments import Segment
+from lightseek.blocks.sieve import Segment
 
 Row = list[Segment]
 """Segments on one printed line, left to right."""
@@ -21,6 +21,8 @@ _MIN_ROWS = 3
 """Rows that a column has at least."""
 _MIN_GUTTER, _SHORT_GUTTER = 0.9, 2.0
 """Least width of a gutter, and of one beside few rows, in heights of a letter."""
+_SET_IN = 2.0
+"""Least white on both sides of what is set into columns, in heights of a letter."""
 _MAX_SPACE = 2.5
 """Widest space between words of one line, in heights of a letter."""
 _MAX_INDENT = 5.0
@@ -51,13 +53,13 @@ def reading_order(segments: list[Segment]) -> list[list[Row]]:
     gutter = _best_gutter(segments, letter)
     if gutter is None:
         return [[_joined(row) for row in _rows(segments)]]
-    beside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
+    beside = [s for s in segments if gutter.top < s.middle < gutter.bottom]
     parts = (
-        [s for s in segments if s.middle < gutter.top],
+        [s for s in segments if s.middle <= gutter.top],
         [s for s in beside if s.right <= gutter.x],
         [s for s in beside if s.left >= gutter.x],
         [s for s in beside if s.left < gutter.x < s.right],
-        [s for s in segments if s.middle > gutter.bottom],
+        [s for s in segments if s.middle >= gutter.bottom],
     )
     return [column for part in parts for column in reading_order(part)]
 
@@ -69,19 +71,34 @@ def _rows(segments: list[Segment]) -> list[Row]:
     bend a little.
     """
     rows: list[Row] = []
+    ends: list[Segment] = []  # the last of a row that is more than a sign or two
     for segment in sorted(segments, key=lambda s: s.left):
-        near = [row for row in rows if _goes_on(row[-1], segment)]
-        if near:
-            min(near, key=lambda row: abs(row[-1].middle - segment.middle)).append(segment)
+        middle, reach = segment.middle, 2 * segment.tall
+        near = [i for i, end in enumerate(ends) if abs(end.middle - middle) < reach]
+        off, at = min(
+            ((_off(ends[i], segment), i) for i in near if _free(rows[i], segment)),
+            default=(math.inf, 0),
+        )
+        if off < 1:
+            rows[at].append(segment)
+            ends[at] = segment if segment.width > 2 * segment.letter else ends[at]
         else:
             rows.append([segment])
+            ends.append(segment)
     return sorted(rows, key=lambda row: sum(s.middle for s in row) / len(row))
 
 
-def _goes_on(last: Segment, segment: Segment) -> bool:
-    """Whether a segment stands level with the end of a row, in a place that is free."""
-    off = min(abs(segment.middle - last.middle), abs(segment.base - last.base))
-    return last.right <= segment.left + 1 and off < 0.5 * min(segment.tall, last.tall)
+def _free(row: Row, segment: Segment) -> bool:
+    """Whether a row ends before a segment, a sign aside that was given to the wrong one of them."""
+    return row[-1].right <= segment.left + 0.7 * segment.letter
+
+
+def _off(end: Segment, segment: Segment) -> float:
+    """How far a segment stands from the level of the end of a row; below 1 it goes on there."""
+    sign = segment.width < 1.5 * end.letter
+    size = end.tall if sign else min(segment.tall, end.tall)
+    off = min(abs(segment.middle - end.middle), abs(segment.base - end.base))
+    return off / (0.5 * size)
 
 
 def _joined(row: Row) -> Row:
@@ -106,7 +123,7 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
     right = np.array([s.right for s in segments], float)
     middle = np.array([s.middle for s in segments])
     width = right - left
-    inset = _set_in(segments, _SHORT_GUTTER * letter)
+    inset = _set_in(segments, _SET_IN * letter)
     half = _MIN_GUTTER * letter / 2
     found: list[tuple[float, _Gutter]] = []
     for x in np.unique(np.round(left - 1.2 * half)):
@@ -118,9 +135,12 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
             near = middle[between[1] & (left < x + _MAX_INDENT * letter)]
             if min(_num_rows(middle[between[0]], letter), _num_rows(near, letter)) >= _MIN_ROWS:
                 text = min(float(width[side].sum()) for side in between)
-                found.append((text, _Gutter(float(x), float(near.min()), float(near.max()))))
+                text -= float(width[across & (middle > top) & (middle < bottom)].sum())
+                ends = max(top, near.min() - letter / 2), min(bottom, near.max() + letter / 2)
+                found.append((text, _Gutter(float(x), float(ends[0]), float(ends[1]))))
+    flowing = [s for s, is_inset in zip(segments, inset, strict=True) if not is_inset]
     for _, gutter in sorted(found, key=lambda item: -item[0])[:_MAX_TRIES]:
-        if _parts_columns(segments, gutter, letter):
+        if _parts_columns(gutter, segments, flowing, letter):
             return gutter
     return None
 
@@ -129,14 +149,24 @@ def _set_in(segments: list[Segment], distance: float) -> Bool[np.ndarray, " N"]:
     """Which segments have others at some distance on both sides.
 
     Such is the caption of a picture that two columns flow around; it does not end their gutter.
+    What stands on one line with less between is taken together.
     """
-    left, top, right, bottom = np.array(
-        [[s.left, s.top, s.right, s.bottom] for s in segments], np.float32
+    left, top, right, bottom, middle = np.array(
+        [[s.left, s.top, s.right, s.bottom, s.middle] for s in segments], np.float32
     ).T
-    middle = np.array([s.middle for s in segments], np.float32)[:, None]
-    level = (top < middle) & (bottom > middle)
+    gap = np.maximum(left[:, None] - right, left - right[:, None])
+    joins = np.abs(middle[:, None] - middle) < 0.3 * np.minimum.outer(bottom - top, bottom - top)
+    joins &= gap < distance
+    group = np.arange(len(segments))
+    for _ in range(8):
+        group = np.where(joins, group, len(segments)).min(axis=1)
+    same = group[:, None] == group
+    spare = 0.5 * (bottom - top)  # a caption need not be set on the same lines
+    level = (top - spare < middle[:, None]) & (bottom + spare > middle[:, None]) & ~same
     before = np.where(level & (right <= left[:, None]), left[:, None] - right, np.inf).min(axis=1)
     after = np.where(level & (left >= right[:, None]), left - right[:, None], np.inf).min(axis=1)
+    before = np.where(same, before, np.inf).min(axis=1)
+    after = np.where(same, after, np.inf).min(axis=1)
     alone = np.isinf(before) | np.isinf(after)
     return np.asarray(~alone & (np.minimum(before, after) >= distance))
 
@@ -145,40 +175,60 @@ def _num_rows(middles: Float[np.ndarray, " N"], letter: float) -> int:
     return 1 + int(np.sum(np.diff(np.sort(middles)) > 0.5 * letter)) if len(middles) else 0
 
 
-def _parts_columns(segments: list[Segment], gutter: _Gutter, letter: float) -> bool:
+def _parts_columns(
+    gutter: _Gutter, segments: list[Segment], flowing: list[Segment], letter: float
+) -> bool:
     """Whether both sides of a gutter are columns of text, not of a table.
 
     The rows of a table stand level on both sides, and its cells are short; lines of prose may
-    stand level too, but fill their column. A short gutter must be wider than the spaces between
-    words that happen to stand one below the other.
+    stand level too, but fill their column. A gutter must be wider than the spaces between words,
+    a short one even more so, since some of them happen to stand one below the other.
     """
-    inside = [s for s in segments if gutter.top <= s.middle <= gutter.bottom]
-    sides = [s for s in inside if s.right <= gutter.x], [s for s in inside if s.left >= gutter.x]
-    rows = [_rows(side) for side in sides]
+    sides, flows = _sides(gutter, segments), _sides(gutter, flowing)
+    rows = [_rows(side) for side in flows]
     if min(map(len, rows)) < _MIN_ROWS:
         return False
-    white = min(s.left for s in sides[1]) - max(s.right for s in sides[0])
     large = max(float(np.median([s.letter for s in side])) for side in sides)
     least = _SHORT_GUTTER if min(map(len, rows)) < 2 * _MIN_ROWS else 0.7 * _MIN_GUTTER
-    if white < least * large:
+    gaps = (b.left - a.right for side in rows for row in side for a, b in itertools.pairwise(row))
+    spaces = [gap for gap in gaps if gap < _MAX_SPACE * large]
+    usual = float(np.median(spaces)) if len(spaces) >= _MIN_ROWS else 0.0
+    if _white(*sides) < least * large or _white(*flows) < 1.5 * usual:
         return False
     if all(_is_prose(side, letter) for side in rows):
         return True
     few, many = sorted(sides, key=len)
-    level = np.mean([any(_level(s, other) for other in many) for s in few])
-    return bool(level < 0.7)
+    return _share_level(few, many) < 0.7
 
 
-def _level(one: Segment, other: Segment) -> bool:
-    """Whether two segments stand on one line."""
-    off = min(abs(one.middle - other.middle), abs(one.base - other.base))
-    return off < 0.3 * min(one.tall, other.tall)
+def _sides(gutter: _Gutter, segments: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """What stands left and right of a gutter."""
+    inside = [s for s in segments if gutter.top < s.middle < gutter.bottom]
+    return [s for s in inside if s.right <= gutter.x], [s for s in inside if s.left >= gutter.x]
+
+
+def _white(left: list[Segment], right: list[Segment]) -> int:
+    return min(s.left for s in right) - max(s.right for s in left)
+
+
+def _share_level(few: list[Segment], many: list[Segment]) -> float:
+    """How many of some segments stand on one line with any of the others."""
+    one, other = (
+        np.array([[s.middle, s.base, s.tall] for s in group]).T[:, :, None] for group in (few, many)
+    )
+    off = np.abs(one - np.swapaxes(other, 1, 2))[:2].min(axis=0)
+    level = off < 0.5 * np.minimum(one[2], other[2].T)
+    return float(level.any(axis=1).mean())
 
 
 def _is_prose(rows: list[Row], letter: float) -> bool:
-    """Whether most rows fill the width that the longest takes."""
-    spans = np.array([row[-1].right - row[0].left for row in rows], float)
+    """Whether most rows fill the width that the longest takes, or end where their neighbours do."""
+    left = np.array([row[0].left for row in rows], float)
+    right = np.array([row[-1].right for row in rows], float)
     inked = np.array([sum(s.width for s in row) for row in rows], float)
-    width = max(row[-1].right for row in rows) - min(row[0].left for row in rows)
-    full = (spans > 0.7 * width) & (inked > 0.8 * spans)
+    width = float(right.max() - left.min())
+    steps = np.abs(np.diff(right, prepend=np.inf, append=np.inf))
+    justified = np.minimum(steps[1:], steps[:-1]) < letter
+    long = (right - left > 0.7 * width) | (justified & (right - left > 10 * letter))
+    full = long & (inked > 0.65 * (right - left))
     return width > 10 * letter and float(np.mean(full)) > 0.5

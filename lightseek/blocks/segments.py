@@ -6,59 +6,26 @@ to. Knows nothing of columns or reading order.
 Axes: H W rows and columns of pixels, N pieces of ink.
 """
 
+import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from lightseek.blocks.ink import Components, Sheet, components, letter_height
+from lightseek.blocks.ink import Components, Sheet, components
+from lightseek.blocks.sieve import Segment, text_alone
 
 _CANVAS_LETTER = 10.0
 """Height of a letter, in pixels, on the canvas on which letters are joined."""
+_WORN_RULE = 0.9
+"""Share of a long rule that is inked, at least."""
+_MANY_DOTS = 8
+"""In a square three letters wide, more than text has."""
 _MAX_SEGMENTS = 2000
 """Of more runs than any page of text has, as in noise, the widest are kept."""
-
-
-@dataclass(slots=True)
-class Segment:
-    """Letters side by side on one line, in pixels of the sheet."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-    letter: float
-    """Typical height of its letters."""
-    tall: float
-    """Height of its capitals and ascenders."""
-    middle: float
-    """Height on the sheet at which the middles of its letters stand."""
-    base: float
-    """Height on the sheet of its baseline."""
-    pieces: list[int]
-    """Numbers of its components."""
-
-    @property
-    def width(self) -> int:
-        """Pixels across."""
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        """Pixels down."""
-        return self.bottom - self.top
-
-    def take(self, other: "Segment") -> None:
-        """Grow by the ink of another; the own letters stay typical if they are more."""
-        if other.width > self.width:
-            self.letter, self.tall = other.letter, other.tall
-            self.middle, self.base = other.middle, other.base
-        self.left, self.top = min(self.left, other.left), min(self.top, other.top)
-        self.right, self.bottom = max(self.right, other.right), max(self.bottom, other.bottom)
-        self.pieces += other.pieces
 
 
 class Found(NamedTuple):
@@ -74,21 +41,22 @@ class Found(NamedTuple):
 def find_segments(sheet: Sheet) -> Found:
     """Find the runs of letters."""
     pieces = _without_rules(sheet)
-    letter = letter_height(pieces)
+    letter = sheet.letter
     if letter == 0:
         return Found([], pieces, np.zeros(len(pieces.area), bool))
     pictures = _pictures(pieces, letter)
     drawn = pictures | _rule_ends(pieces, letter) | _tick_boxes(pieces, letter)
     text = ~drawn & (pieces.area >= max(1.0, 0.01 * letter**2))
     tall = pieces.height >= 0.55 * letter
+    at_side, at_edge = _at_edges(pieces, sheet, 0.1 * letter)
     segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter, sheet.ink.shape)
     segments = sorted(segments, key=lambda s: -s.width)[:_MAX_SEGMENTS]
-    segments = _with_fragments_returned(segments, letter)
-    _attach_small(segments, pieces, np.flatnonzero(text & ~tall), letter)
+    segments = _with_fragments_returned(segments, letter, at_side, at_edge)
+    small = text & ~tall & ~_in_screens(pieces, letter)
+    _attach_small(segments, pieces, np.flatnonzero(small & ~at_side), letter, at_edge)
     whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
-    whole = _without_cut_lines(whole, pieces, len(sheet.ink))
-    whole = _without_turned(_outside_pictures(whole, pieces, pictures), letter)
-    loose = ~drawn & (pieces.height < 0.4 * letter)
+    whole = text_alone(whole, pieces, letter, pictures=pictures, at_edge=at_edge)
+    loose = ~drawn & ~at_edge & (pieces.height < 0.4 * letter)
     for segment in whole:
         loose[segment.pieces] = False
     return Found(whole, _unlabelled(pieces, drawn), loose)
@@ -105,31 +73,31 @@ def _unlabelled(pieces: Components, drawn: Bool[np.ndarray, " N"]) -> Components
 
 def _without_rules(sheet: Sheet) -> Components:
     """Pieces of ink without thin straight lines, level or upright: rules, frames, underlines."""
-    letter = max(letter_height(sheet.pieces), 4.0)
-    ink = sheet.ink.copy()
-    for axis, length in ((1, 6 * letter), (0, 5 * letter)):
-        long = _long_runs(ink, int(length), axis)
-        if not long.any():
-            continue
-        runs = components(long)
-        thin = np.minimum(runs.width, runs.height) <= max(3.0, 0.45 * letter)
-        ink[np.concatenate([[False], thin])[runs.labels]] = 0
+    letter = max(sheet.letter, 4.0)
+    ink, thick = sheet.ink.copy(), max(4, int(0.45 * letter) + 1)
+    for axis, length, inked in ((1, 6, 1.0), (0, 5, 1.0), (1, 14, _WORN_RULE)):
+        long = _long_runs(ink, int(length * letter), axis, inked)
+        if long.any():
+            kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
+            ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
     return sheet.pieces if np.array_equal(ink, sheet.ink) else components(ink)
 
 
-def _long_runs(ink: UInt8[np.ndarray, "H W"], length: int, axis: int) -> UInt8[np.ndarray, "H W"]:
-    """Keep ink that lies in an unbroken run of at least some length along an axis."""
+def _long_runs(
+    ink: UInt8[np.ndarray, "H W"], length: int, axis: int, inked: float
+) -> UInt8[np.ndarray, "H W"]:
+    """Keep ink that lies in a run of at least some length along an axis, so much of it inked."""
     shape = (length, 1) if axis == 1 else (1, length)
     border = cv2.BORDER_CONSTANT
     sums = cv2.boxFilter(ink, cv2.CV_32F, shape, normalize=False, borderType=border)
-    full = (sums >= length - 0.5).astype(np.uint8)
+    full = (sums >= inked * length - 0.5).astype(np.uint8)
     if not full.any():
         return full
     anchor = (length - 1 - length // 2, 0) if axis == 1 else (0, length - 1 - length // 2)
     spread = cv2.boxFilter(
         full, cv2.CV_32F, shape, anchor=anchor, normalize=False, borderType=border
     )
-    return (spread > 0.5).astype(np.uint8)
+    return (spread > 0.5).astype(np.uint8) & ink
 
 
 def _pictures(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
@@ -208,18 +176,29 @@ def _segment(pieces: Components, members: Int[np.ndarray, " M"]) -> Segment:
     )
 
 
-def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Segment]:
+def _with_fragments_returned(
+    segments: list[Segment],
+    letter: float,
+    at_side: Bool[np.ndarray, " N"],
+    at_edge: Bool[np.ndarray, " N"],
+) -> list[Segment]:
     """Give commas, loops and accents that began a run of their own to the run beside them.
 
     Args:
         segments: Widest first.
         letter: Typical height of a letter on the page.
+        at_side: Pieces that may be the edge of the paper.
+        at_edge: Pieces that may be crumbs of a line that was cut off, which belong to no other.
     """
     whole: list[Segment] = []
     for segment in segments:
         host = None
-        if segment.height < 1.05 * letter:
-            least = 0.5 * segment.height if segment.width > 2 * letter else -letter
+        if segment.height < 1.2 * letter:
+            sign = 1.05 if segment.width < 0.6 * letter else 0.75
+            small = max(segment.height, 0.4 * segment.width) < sign * letter
+            loose = small and not at_edge[segment.pieces].any()
+            least = -letter if loose else (0.2 if small else 0.5) * segment.height
+            reach = 0.8 if at_side[segment.pieces].any() else 2.0
             host = min(
                 (
                     other
@@ -227,7 +206,7 @@ def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Seg
                     if 0.3 * letter < abs(segment.middle - other.middle) < 1.4 * letter
                     and other.width > 2 * max(letter, segment.width)
                     and min(segment.bottom, other.bottom) - max(segment.top, other.top) > least
-                    and max(segment.left - other.right, other.left - segment.right) < 0.8 * letter
+                    and max(segment.left - other.right, other.left - segment.right) < reach * letter
                 ),
                 key=lambda other: abs(segment.middle - other.middle),
                 default=None,
@@ -240,7 +219,11 @@ def _with_fragments_returned(segments: list[Segment], letter: float) -> list[Seg
 
 
 def _attach_small(
-    segments: list[Segment], pieces: Components, small: Int[np.ndarray, " K"], letter: float
+    segments: list[Segment],
+    pieces: Components,
+    small: Int[np.ndarray, " K"],
+    letter: float,
+    at_edge: Bool[np.ndarray, " N"],
 ) -> None:
     """Give dots, accents and commas to the nearest run, dashes and bullets to one farther off."""
     if not segments:
@@ -253,9 +236,13 @@ def _attach_small(
         x, y = (left + right) / 2, (top + bottom) / 2
         across = np.maximum(np.maximum(spans[:, 0] - x, x - spans[:, 1]), 0)
         down = np.abs(y - middles)
-        near = (across < 1.6 * reach) & (down < np.where(y < middles, 1.5, 1.1) * reach)
-        if max(right - left, bottom - top) > 0.4 * letter:
+        above = 1.0 if at_edge[i] or right - left > 0.7 * letter else 1.5
+        near = (across < 1.6 * reach) & (down < np.where(y < middles, above, 1.1) * reach)
+        in_a_column = ((across == 0) & (down < 4 * reach)).any()
+        if not in_a_column and right - left > 0.3 * letter:
             near |= (across < 4 * reach) & (down < 0.5 * reach)
+        elif not in_a_column and min(right - left, bottom - top) > 0.12 * letter:
+            near |= (across < 2.5 * reach) & (down < 0.8 * reach)
         if near.any():
             host = segments[int(np.argmin(np.where(near, across + down, np.inf)))]
             host.left, host.top = min(host.left, left), min(host.top, top)
@@ -264,7 +251,7 @@ def _attach_small(
 
 
 def _merged(segments: Iterable[Segment]) -> list[Segment]:
-    """Join runs that overlap or nearly touch on the same line."""
+    """Join runs that overlap or nearly touch on the same line, and what lies inside a run."""
     merged: list[Segment] = []
     for segment in sorted(segments, key=lambda s: s.left):
         host = next((other for other in merged if _is_one_run(other, segment)), None)
@@ -272,7 +259,15 @@ def _merged(segments: Iterable[Segment]) -> list[Segment]:
             merged.append(segment)
         else:
             host.take(segment)
-    return merged
+    whole: list[Segment] = []
+    for segment in sorted(merged, key=lambda s: -s.width):
+        wider = itertools.takewhile(lambda s: s.width > 4 * segment.width, whole)  # noqa: B023
+        host = next((other for other in wider if _is_inside(segment, other)), None)
+        if host is None:
+            whole.append(segment)
+        else:
+            host.take(segment)
+    return whole
 
 
 def _is_one_run(before: Segment, after: Segment) -> bool:
@@ -284,74 +279,37 @@ def _is_one_run(before: Segment, after: Segment) -> bool:
     return level and after.left - before.right < 0.8 * letter
 
 
-def _without_cut_lines(segments: list[Segment], pieces: Components, rows: int) -> list[Segment]:
-    """Leave out what the edge of the sheet left of lines above and below.
-
-    A crop that is tight around one line touches it, but not along the whole line; it stays.
-    """
-
-    def cut(segment: Segment) -> bool:
-        boxes = pieces.boxes[segment.pieces]
-        boxes = boxes[boxes[:, 3] - boxes[:, 1] > 0.5 * segment.letter]
-        near = max(1.0, 0.15 * segment.letter)
-        return bool(max(np.mean(boxes[:, 1] <= near), np.mean(boxes[:, 3] >= rows - near)) > 0.4)
-
-    is_cut = [cut(s) for s in segments]
-    whole = [s for s, c in zip(segments, is_cut, strict=True) if not c]
-    largest = max((s.tall for s in whole), default=0.0)
-    return [
-        s
-        for s, c in zip(segments, is_cut, strict=True)
-        if not c
-        or s.tall > 1.5 * largest
-        or any(abs(s.middle - t.middle) < 0.6 * t.tall for t in whole)
-    ]
+def _is_inside(small: Segment, large: Segment) -> bool:
+    """Whether a run is but worn-off pieces of the letters of another."""
+    across = min(small.right, large.right) - max(small.left, large.left)
+    top, bottom = large.middle - 0.8 * large.tall, large.middle + 0.8 * large.tall
+    down = min(small.bottom, bottom) - max(small.top, top)
+    low = small.height < 1.2 * large.tall
+    return low and across > 0.6 * small.width and down > 0.7 * small.height
 
 
-def _without_turned(segments: list[Segment], letter: float) -> list[Segment]:
-    """Leave out text that runs up or down: narrow runs stacked closer than lines ever are."""
-    chains: list[list[Segment]] = []
-    for segment in sorted(segments, key=lambda s: s.top):
-        if segment.width > 2.2 * letter:
-            continue
-        for chain in chains:
-            last = chain[-1]
-            across = min(segment.right, last.right) - max(segment.left, last.left)
-            if across > 0.3 * segment.width and segment.top - last.bottom < 0.4 * letter:
-                chain.append(segment)
-                break
-        else:
-            chains.append([segment])
-    turned = {id(s) for chain in chains if len(chain) >= 5 for s in chain}
-    return [s for s in segments if id(s) not in turned]
+def _at_edges(
+    pieces: Components, sheet: Sheet, distance: float
+) -> tuple[Bool[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    """Pieces as near to the left or right, and to the upper or lower edge of the page."""
+    left, top, right, bottom = pieces.boxes.T
+    scale = float(np.hypot(*sheet.to_page[:, 0]))
+    x, y = sheet.to_page @ np.stack([(left + right) / 2, (top + bottom) / 2, np.ones(len(left))])
+    near = max(1.0, distance) * scale
+    x_spare = near + (right - left) / 2 * scale
+    y_spare = near + (bottom - top) / 2 * scale
+    return (
+        np.asarray((x <= x_spare) | (x >= sheet.page[0] - x_spare)),
+        np.asarray((y <= y_spare) | (y >= sheet.page[1] - y_spare)),
+    )
 
 
-def _outside_pictures(
-    segments: list[Segment], pieces: Components, pictures: Bool[np.ndarray, " N"]
-) -> list[Segment]:
-    """Leave out runs inside solid pictures, unless their letters are as even as text.
-
-    Frames and line drawings hold little ink for their size; what is written in them stays.
-    """
-    solid = pictures & (pieces.area > 0.12 * pieces.width * pieces.height)
-    frames = pieces.boxes[solid]
-    if len(frames) == 0:
-        return segments
-    kept = []
-    for s in segments:
-        across = np.minimum(s.right, frames[:, 2]) - np.maximum(s.left, frames[:, 0])
-        down = np.minimum(s.bottom, frames[:, 3]) - np.maximum(s.top, frames[:, 1])
-        shared = np.clip(across, 0, None) * np.clip(down, 0, None)
-        if shared.max() < 0.7 * s.width * s.height or _is_even(s, pieces):
-            kept.append(s)
-    return kept
-
-
-def _is_even(segment: Segment, pieces: Components) -> bool:
-    """Whether a run has several letters of nearly the same height on one level."""
-    boxes = pieces.boxes[segment.pieces]
-    heights = boxes[:, 3] - boxes[:, 1]
-    letters = heights > 0.55 * segment.letter
-    even = letters & (heights < 1.8 * segment.letter)
-    even &= np.abs((boxes[:, 1] + boxes[:, 3]) / 2 - segment.middle) < 0.5 * segment.letter
-    return bool(letters.sum() >= 4 and even.sum() > 0.9 * letters.sum())
+def _in_screens(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Dots that stand closer than those of text ever do: of a screened tint, a dotted rule."""
+    dots = (pieces.width < 0.35 * letter) & (pieces.height < 0.35 * letter)
+    cells = (pieces.boxes[:, :2] / letter).astype(int)
+    counts = np.zeros(cells.max(axis=0, initial=0) + 1, np.float32)
+    np.add.at(counts, tuple(cells[dots].T), 1)
+    around = cv2.boxFilter(counts, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    screens = cv2.dilate((around >= _MANY_DOTS).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.asarray(dots & (screens[tuple(cells.T)] > 0))

@@ -9,13 +9,15 @@ Axes: H W rows and columns of a strip, N characters.
 import itertools
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from lightseek.blocks.ink import Sheet
-from lightseek.blocks.segments import Found, Segment
+from lightseek.blocks.segments import Found
+from lightseek.blocks.sieve import Segment
 from lightseek.document import Box
 
 STRIP_HEIGHT = 64
@@ -59,54 +61,90 @@ class Block:
 
 def cut_strips(sheet: Sheet, found: Found, segment: Segment, page: Box) -> list[Strip]:
     """Cut one segment into as many strips as its length needs."""
-    left, top, right, bottom = window = _window(segment, sheet.grey.shape)
-    grey = _without_neighbours(sheet, found, segment, window)
-    scale = min(LINE_HEIGHT / (bottom - top), _MAX_ENLARGEMENT)
+    window = _window(sheet, found, segment)
+    inked = _inked_columns(window.kept)
+    scale = min(LINE_HEIGHT / len(window.grey), _MAX_ENLARGEMENT)
     room = STRIP_WIDTHS[-1] - 2 * _MARGIN
-    count = max(1, int(np.ceil((right - left) * scale / (room * _MAX_SQUEEZE))))
-    inked = _inked_columns(found.pieces.labels[segment.top : segment.bottom, left:right] > 0)
-    cuts = [0, *_word_gaps(inked, count), right - left]
+    count = max(1, int(np.ceil(len(inked) * scale / (room * _MAX_SQUEEZE))))
+    to_page = sheet.to_page @ window.to_sheet
     strips = []
-    for a, b in itertools.pairwise(cuts):
-        columns = np.flatnonzero(inked[a:b])
-        if len(columns) == 0:
-            continue
-        ends = left + a + int(columns[0]), left + a + int(columns[-1]) + 1
-        box = _mapped(sheet.to_page, (ends[0], segment.top, ends[1], segment.bottom), page)
-        strips.append(_strip(sheet, grey[:, a:b], (left + a, top), scale, box))
+    for a, b in itertools.pairwise([0, *_word_gaps(inked, count), len(inked)]):
+        corners = _bounds(window.kept, a, b)
+        if corners is not None:
+            box = _mapped(to_page, corners, page)
+            strips.append(_strip(window.grey[:, a:b], a, scale, to_page, box))
     return strips
 
 
-def _window(segment: Segment, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """What of the sheet a strip shows: the ink and what the line would take with all letters."""
-    reach = 0.8 * segment.letter
-    top = min(segment.top, segment.middle - reach) - 0.12 * segment.letter
-    bottom = max(segment.bottom, segment.middle + reach) + 0.12 * segment.letter
-    side = 0.3 * segment.letter
-    return (
-        max(0, int(segment.left - side)),
-        max(0, int(top)),
-        min(shape[1], int(np.ceil(segment.right + side))),
-        min(shape[0], int(np.ceil(bottom))),
-    )
+class _Window(NamedTuple):
+    """What a strip shows of the sheet, its line level."""
+
+    grey: UInt8[np.ndarray, "h w"]
+    kept: Bool[np.ndarray, "h w"]
+    """Where its ink is, that of neighbours left out."""
+    to_sheet: Float[np.ndarray, "3 3"]
 
 
-def _without_neighbours(
-    sheet: Sheet, found: Found, segment: Segment, window: tuple[int, int, int, int]
-) -> UInt8[np.ndarray, "H W"]:
-    """The window with rules and the ink of other lines painted over.
+def _window(sheet: Sheet, found: Found, segment: Segment) -> _Window:
+    """The line and what it would take with all letters; other lines are painted over.
 
     A piece that reaches into the core of the line stays, whatever it belongs to: where letters
     of two lines touch, a neighbour's tail is better than a missing letter.
     """
-    left, top, right, bottom = window
-    boxes, core = found.pieces.boxes, 0.4 * segment.letter
-    grey, labels = sheet.grey[top:bottom, left:right], found.pieces.labels[top:bottom, left:right]
-    stays = (boxes[:, 3] >= segment.middle - core) & (boxes[:, 1] <= segment.middle + core)
+    boxes, centre = found.pieces.boxes, (segment.left + segment.right) / 2
+    fall = _fall(boxes[segment.pieces], segment)
+    sunk = fall * ((boxes[:, 0] + boxes[:, 2]) / 2 - centre)
+    tops, lows = boxes[:, 1] - sunk, boxes[:, 3] - sunk
+    core = 0.4 * segment.letter
+    stays = (lows >= segment.middle - core) & (tops <= segment.middle + core)
     stays |= found.loose
     stays[segment.pieces] = True
-    kept = np.concatenate([[False], stays])[labels]
-    foreign = (sheet.ink[top:bottom, left:right] > 0) & ~kept
+    top, low = _extent(segment, tops[segment.pieces], lows[segment.pieces])
+    side = 0.3 * segment.letter
+    columns = np.arange(
+        max(0, int(segment.left - side)),
+        min(sheet.grey.shape[1], int(np.ceil(segment.right + side))),
+    )
+    rows = np.arange(top, low)[:, None] + np.round(fall * (columns - centre)).astype(int)
+    outside = (rows < 0) | (rows >= len(sheet.grey))
+    at = np.clip(rows, 0, len(sheet.grey) - 1), columns[None]
+    kept = np.concatenate([[False], stays])[found.pieces.labels[at]] & ~outside
+    grey = np.where(outside, np.uint8(255), sheet.grey[at])
+    foreign = (sheet.ink[at] > 0) & ~kept & ~outside
+    rise = top - fall * (centre - columns[0])
+    to_sheet = np.array([[1.0, 0.0, columns[0]], [fall, 1.0, rise], [0.0, 0.0, 1.0]])
+    return _Window(_painted_over(grey, foreign, kept), kept, to_sheet)
+
+
+def _fall(boxes: Int[np.ndarray, "N 4"], segment: Segment) -> float:
+    """Pixels that a line falls a pixel to the right, where that is more than its letters differ."""
+    height = boxes[:, 3] - boxes[:, 1]
+    letters = boxes[(height > 0.6 * segment.letter) & (height < 1.8 * segment.letter)]
+    if len(letters) < 8:
+        return 0.0
+    x, y = (letters[:, 0] + letters[:, 2]) / 2, letters[:, 3].astype(float)
+    for _ in range(3):
+        slope, base = np.polyfit(x, y, 1)
+        off = np.abs(y - slope * x - base)
+        near = off <= max(1.0, 1.5 * float(np.median(off)))
+        x, y = x[near], y[near]
+    return float(slope) if abs(slope) * segment.width > 0.3 * segment.letter else 0.0
+
+
+def _extent(
+    segment: Segment, tops: Float[np.ndarray, " K"], lows: Float[np.ndarray, " K"]
+) -> tuple[int, int]:
+    """First and past-the-last row of a line: tall brackets and strokes do not make it higher."""
+    reach, spare = 0.8 * segment.letter, 0.12 * segment.letter
+    top = max(float(tops.min()), segment.middle - max(1.4 * segment.tall, reach))
+    low = min(float(lows.max()), segment.middle + max(1.1 * segment.tall, reach))
+    top, low = min(top, segment.middle - reach), max(low, segment.middle + reach)
+    return int(np.floor(top - spare)), int(np.ceil(low + spare))
+
+
+def _painted_over(
+    grey: UInt8[np.ndarray, "h w"], foreign: Bool[np.ndarray, "h w"], kept: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w"]:
     if not foreign.any():
         return grey
     kernel = np.ones((3, 3), np.uint8)
@@ -139,13 +177,13 @@ def _white_runs(inked: Bool[np.ndarray, " W"]) -> list[tuple[int, int]]:
 
 
 def _strip(
-    sheet: Sheet,
     grey: UInt8[np.ndarray, "h w"],
-    origin: tuple[int, int],
+    left: int,
     scale: float,
+    to_page: Float[np.ndarray, "2 3"],
     box: Box,
 ) -> Strip:
-    """Scale a piece of the sheet and lay it on a strip of the narrowest width that holds it."""
+    """Scale a piece of a window and lay it on a strip of the narrowest width that holds it."""
     height, width = grey.shape
     scale = min(scale, (STRIP_WIDTHS[-1] - 2 * _MARGIN) / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -156,10 +194,8 @@ def _strip(
     down = (STRIP_HEIGHT - size[1]) // 2
     image[down : down + size[1], _MARGIN : _MARGIN + size[0]] = scaled
     fx, fy = width / size[0], height / size[1]
-    to_sheet = np.array(
-        [[fx, 0, origin[0] - _MARGIN * fx], [0, fy, origin[1] - down * fy], [0, 0, 1]]
-    )
-    return Strip(image=image, to_page=sheet.to_page @ to_sheet, box=box)
+    to_window = np.array([[fx, 0, left - _MARGIN * fx], [0, fy, -down * fy], [0, 0, 1]])
+    return Strip(image=image, to_page=to_page @ to_window, box=box)
 
 
 def _mapped(

@@ -225,7 +225,128 @@ def test_a_line_too_long_for_a_strip_is_cut_between_words() -> None:
     ink = np.asarray(page.image.convert("L")).min(axis=0) < 128
     for before, after in zip(line.strips, line.strips[1:], strict=False):
         assert before.box.right < after.box.left
-        assert not ink[round(before.box.right) : round(after.box.left)].any()
+        assert not ink[round(before.box.right) + 1 : round(after.box.left) - 1].any()
+
+
+def grainy(image: Image.Image, faint: float, seed: int = 0) -> Image.Image:
+    """As a worn typewriter leaves it: pale, uneven from letter to letter, on grainy paper."""
+    rng = np.random.default_rng(seed)
+    dark = 1 - np.asarray(image.convert("L"), np.float32) / 255
+    rows, columns = (side // 12 + 1 for side in dark.shape)
+    touch = np.kron(rng.uniform(0.5, 1.0, (rows, columns)), np.ones((12, 12)))
+    dark *= touch[: dark.shape[0], : dark.shape[1]] * faint
+    return Image.fromarray(
+        np.clip(235 * (1 - dark) + rng.normal(0, 4, dark.shape), 0, 255).astype(np.uint8)
+    )
+
+
+@pytest.mark.parametrize("size", [20, 44, 80])
+def test_a_faint_typewritten_line_is_one_strip(size: int) -> None:
+    face = font(size, "CourierPrime.otf")
+    text = "Au loin , dans la plaine : un pasteur"
+    page = Sheet(round(face.getlength(text)) + 2 * size, 2 * size)
+    page.line(size, size / 2, text, size=size, name="CourierPrime.otf")
+    blocks = cut_page(grainy(page.image, faint=0.45))
+    assert_found_in_order(blocks, page.boxes, iou=0.8)
+    assert len(list(strips(blocks))) == 1
+
+
+def test_slices_of_neighbouring_lines_are_left_out() -> None:
+    page = Sheet(900, 300)
+    for row in range(3):
+        page.line(40, 100 + 38 * row, sentence(row, 9), name="CourierPrime.otf")
+    crop = page.image.crop((0, 116, 900, 186))
+    blocks = cut_page(crop)
+    (strip,) = strips(blocks)
+    assert abs((strip.box.top + strip.box.bottom) / 2 - 36) < 8
+
+
+def test_a_slanted_line_is_level_on_its_strip() -> None:
+    page = Sheet(1000, 700)
+    for row in range(3):
+        page.column(80, 60 + 200 * row, rows=3, width=700, seed=row)
+    slanted = page.image.transform(
+        page.image.size, Image.Transform.AFFINE, (1, 0, 0, -0.012, 1, 0), fillcolor="white"
+    )
+    slanted.paste(page.image.crop((0, 250, 1000, 700)), (0, 250))  # the sheet as a whole is level
+    strip = next(strips(cut_page(slanted)))
+    ink = strip.image < 128
+    assert np.ptp(np.flatnonzero(ink.any(axis=1))) < 44
+    assert abs(strip.to_page[1, 0] / strip.to_page[0, 0] - 0.012) < 0.006
+
+
+def test_an_underline_and_a_bracket_do_not_make_letters_smaller() -> None:
+    heights = []
+    for decorated in (False, True):
+        page = Sheet()
+        page.line(100, 300, "Chantons pour passer le temps", size=30)
+        if decorated:
+            page.draw.line((95, 250, 95, 390), fill="black", width=2)
+        strip = next(strips(cut_page(page.image)))
+        heights.append(1 / strip.to_page[1, 1])
+    assert heights[1] > 0.85 * heights[0]
+
+
+def test_columns_flow_around_a_picture_and_its_caption() -> None:
+    page = Sheet(1000, 1000)
+    rng = np.random.default_rng(3)
+    for x, narrow in ((60, 60), (530, 690)):
+        page.column(x, 60, rows=6, width=400)
+        page.column(narrow, 60 + 34 * 6, rows=9, width=240, seed=9)
+        page.column(x, 60 + 34 * 15, rows=6, width=400, seed=20)
+    expected = list(page.boxes)
+    page.draw.rectangle((370, 280, 630, 480), fill="black")
+    for x, y in rng.integers((380, 290), (620, 470), (60, 2)).tolist():
+        page.draw.rectangle((x, y, x + 6, y + int(rng.integers(3, 14))), fill="white")
+    page.line(420, 500, "THE ROOFS OF", size=16)
+    found = lines(cut_page(page.image))
+    order = [max(range(len(found)), key=lambda i: found[i].iou(box)) for box in expected]
+    assert order == sorted(order)
+    assert len(found) == len(expected) + 1
+
+
+def test_word_spaces_that_stand_below_each_other_are_no_gutter() -> None:
+    page = Sheet()
+    for row in range(8):
+        page.line(100, 100 + 40 * row, "seven letter " + sentence(row, 5), name="CourierPrime.otf")
+    assert_found_in_order(cut_page(page.image), page.boxes, iou=0.8)
+
+
+def test_two_monospaced_columns_are_read_one_after_the_other() -> None:
+    page = Sheet(1000, 700)
+    for x, seed in ((50, 0), (540, 30)):
+        for row in range(12):
+            words = sentence(seed + row, 7)[:26].rsplit(" ", 1)[0]
+            page.line(x, 80 + 40 * row, words, name="CourierPrime.otf")
+    assert_found_in_order(cut_page(page.image), page.boxes, iou=0.7)
+
+
+def test_the_dots_of_a_screen_do_not_make_a_line_larger() -> None:
+    page = Sheet()
+    for y in range(90, 150, 5):
+        for x in range(80 + y % 2 * 2, 900, 5):
+            page.draw.point((x, y), fill="black")
+            page.draw.point((x + 1, y), fill="black")
+    page.draw.rectangle((380, 95, 560, 145), fill="white")
+    page.line(400, 105, "Analyst", size=26)
+    page.column(100, 180, rows=5, width=640)
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+def test_a_label_on_a_grey_box_is_found_and_the_box_is_not() -> None:
+    page = Sheet()
+    page.draw.rectangle((200, 80, 700, 160), fill=(180, 180, 180))
+    page.line(400, 105, "Locking shoulder", size=22)
+    page.column(100, 220, rows=5, width=640)
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+def test_the_edge_of_the_paper_belongs_to_no_line() -> None:
+    page = Sheet()
+    page.column(40, 100, rows=8, width=640)
+    for y in range(90, 400, 18):
+        page.draw.line((0, y, 0, y + 13), fill="black")
+    assert_found_in_order(cut_page(page.image), page.boxes)
 
 
 def test_dots_accents_and_commas_stay_with_their_line() -> None:

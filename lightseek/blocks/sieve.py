@@ -1,0 +1,242 @@
+"""Runs of letters apart from what only looks like them: pictures, dirt, text cut off or turned.
+
+Knows nothing of columns or reading order, nor how runs are found.
+
+Axes: H W rows and columns of pixels, N pieces of ink, S segments.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool
+
+from lightseek.blocks.ink import Components
+
+_MAX_ODDITIES, _MAX_BESIDE_TEXT = 1, 3
+"""Ways in which a run may differ from any text, alone and level with text."""
+_MAX_INKED = 0.55
+"""Share of ink in an area of text, at most."""
+_BETWEEN = 7
+"""Widest space between parts of one picture, in heights of a letter."""
+_BESIDE = 8
+"""Farthest that one run is beside another, in heights of a letter."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """Letters side by side on one line, in pixels of the sheet."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    letter: float
+    """Typical height of its letters."""
+    tall: float
+    """Height of its capitals and ascenders."""
+    middle: float
+    """Height on the sheet at which the middles of its letters stand."""
+    base: float
+    """Height on the sheet of its baseline."""
+    pieces: list[int]
+    """Numbers of its components."""
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.bottom - self.top
+
+    def take(self, other: "Segment") -> None:
+        """Grow by the ink of another; the own letters stay typical if they are more."""
+        if other.width > self.width:
+            self.letter, self.tall = other.letter, other.tall
+            self.middle, self.base = other.middle, other.base
+        self.left, self.top = min(self.left, other.left), min(self.top, other.top)
+        self.right, self.bottom = max(self.right, other.right), max(self.bottom, other.bottom)
+        self.pieces += other.pieces
+
+
+def text_alone(
+    segments: list[Segment],
+    pieces: Components,
+    letter: float,
+    *,
+    pictures: Bool[np.ndarray, " N"],
+    at_edge: Bool[np.ndarray, " N"],
+) -> list[Segment]:
+    """Leave out the runs that are no text, or not all of it.
+
+    Args:
+        segments: All runs of a sheet.
+        pieces: Its ink.
+        letter: Typical height of a letter.
+        pictures: Pieces too large for letters.
+        at_edge: Pieces at the upper or lower edge of the page.
+    """
+    whole = _without_cut_lines(segments, pieces, at_edge)
+    return _without_turned(_without_odd(whole, pieces, letter, pictures), letter)
+
+
+def _without_odd(
+    segments: list[Segment], pieces: Components, letter: float, pictures: Bool[np.ndarray, " N"]
+) -> list[Segment]:
+    """Leave out what differs from text in too many ways.
+
+    Broken letters beside text stay; in pictures only a run of letters does that has no flaw.
+    """
+    flaws = [_oddities(s, pieces, letter) for s in segments]
+    strange = [s for s, n in zip(segments, flaws, strict=True) if n > _MAX_BESIDE_TEXT - 1]
+    covered = _picture_cells(pieces, letter, pictures, strange)
+    hidden = [_share(covered, s, letter) > 0.6 for s in segments]
+    odd = [
+        n + (1 + _MAX_BESIDE_TEXT) * (hides and (n > 0 or len(s.pieces) < 4))
+        for s, n, hides in zip(segments, flaws, hidden, strict=True)
+    ]
+    sure = [s for s, n in zip(segments, odd, strict=True) if n <= _MAX_ODDITIES]
+
+    def beside_text(segment: Segment) -> bool:
+        return any(
+            abs(s.middle - segment.middle) < 0.5 * s.letter
+            and max(segment.left - s.right, s.left - segment.right) < _BESIDE * s.letter
+            and 0.6 < segment.letter / s.letter < 1.6
+            for s in sure
+        )
+
+    return [
+        s
+        for s, n in zip(segments, odd, strict=True)
+        if n <= _MAX_ODDITIES or (n <= _MAX_BESIDE_TEXT and beside_text(s))
+    ]
+
+
+def _picture_cells(
+    pieces: Components,
+    letter: float,
+    pictures: Bool[np.ndarray, " N"],
+    strange: list[Segment],
+) -> Bool[np.ndarray, "h w"]:
+    """Where solid pictures are, other places with more ink than text has, and what lies between.
+
+    Frames and line drawings hold little ink for their size; what is written in them stays.
+
+    Returns:
+        A map with cells as large as letters.
+    """
+    rows, cols = (1 + int(side / letter) for side in pieces.labels.shape)
+    ink = (pieces.labels > 0).astype(np.float32)
+    share = cv2.resize(ink, (cols, rows), interpolation=cv2.INTER_AREA)
+    share = cv2.boxFilter(share, -1, (5, 5), borderType=cv2.BORDER_CONSTANT)
+    covered = (share > _MAX_INKED).astype(np.uint8)
+    solid = pictures & (pieces.area > 0.12 * pieces.width * pieces.height)
+    boxes = pieces.boxes[solid].tolist() + [(s.left, s.top, s.right, s.bottom) for s in strange]
+    for left, top, right, bottom in (np.array(boxes).reshape(-1, 4) / letter).astype(int):
+        covered[top : bottom + 1, left : right + 1] = 1
+    kernel = np.ones((_BETWEEN, _BETWEEN), np.uint8)
+    return np.asarray(cv2.morphologyEx(covered, cv2.MORPH_CLOSE, kernel) > 0)
+
+
+def _share(covered: Bool[np.ndarray, "h w"], segment: Segment, letter: float) -> float:
+    """How much of a run lies in covered cells."""
+    rows = slice(int(segment.top / letter), int(segment.bottom / letter) + 1)
+    columns = slice(int(segment.left / letter), int(segment.right / letter) + 1)
+    return float(covered[rows, columns].mean())
+
+
+def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
+    """In how many ways a run differs from any text, whatever its face and size.
+
+    Letters stand on one line, are about as high as each other, leave some paper between their
+    strokes but not much, and a cut through the middle of a line meets a stroke or two a letter.
+    """
+    boxes, area = pieces.boxes[segment.pieces], pieces.area[segment.pieces]
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    large = height > 0.5 * segment.letter
+    count = int(large.sum())
+    if count == 1 and segment.letter < 1.6 * letter:
+        return 0
+    usual = float(np.median(height[large]))
+    feet = np.abs(boxes[large, 3] - segment.base)
+    filled = float(area[large].sum() / (width * height)[large].sum())
+    half = 0.4 * segment.letter
+    rows = slice(max(0, int(segment.middle - half)), int(segment.middle + half) + 1)
+    core = pieces.labels[rows, segment.left : segment.right] > 0
+    inked = float(core.mean())
+    strokes = float((core[:, 1:] & ~core[:, :-1]).sum(axis=1).mean())
+    strokes /= segment.width / segment.letter
+    odd = (
+        count >= 3 and float(np.median(feet)) > 0.2 * segment.letter,
+        float(np.median(np.abs(height[large] - usual))) > 0.3 * usual,
+        not 0.33 < filled < 0.72,
+        not 0.22 < inked < 0.72,
+        not 0.7 < strokes < 2.3,
+        segment.letter > 2.2 * letter,
+        segment.width > 3.2 * segment.letter * count,
+        segment.height > 2.3 * segment.tall,
+    )
+    return sum(odd)
+
+
+def _without_cut_lines(
+    segments: list[Segment], pieces: Components, at_edge: Bool[np.ndarray, " N"]
+) -> list[Segment]:
+    """Leave out what the edge of the sheet left of lines above and below.
+
+    A line is cut when it touches the edge and what is left of its height is less than that of the
+    lines that do not touch it; the ascenders of a crop that is tight around some lines are whole.
+    """
+    lines = _levels(segments)
+    spans = [_span(line, pieces) for line in lines]
+    edge = [np.mean(at_edge[[i for s in line for i in s.pieces]]) > 0.1 for line in lines]
+    whole = [span for span, touches in zip(spans, edge, strict=True) if not touches]
+    if not whole:
+        return segments
+    usual = float(np.median(whole))
+    return [
+        segment
+        for line, span, touches in zip(lines, spans, edge, strict=True)
+        if not touches or span > 0.85 * usual
+        for segment in line
+    ]
+
+
+def _levels(segments: list[Segment]) -> list[list[Segment]]:
+    """Segments that stand level, whatever lies between them."""
+    lines: list[list[Segment]] = []
+    for segment in sorted(segments, key=lambda s: -s.width):
+        level = (t for t in lines if abs(t[0].middle - segment.middle) < 0.6 * t[0].letter)
+        line = next(level, None)
+        if line is None:
+            lines.append([segment])
+        else:
+            line.append(segment)
+    return lines
+
+
+def _span(line: list[Segment], pieces: Components) -> float:
+    """From the top of the tallest letters of a line to its baseline, a few outliers aside."""
+    boxes = pieces.boxes[[i for segment in line for i in segment.pieces]]
+    return float(np.percentile(boxes[:, 3], 60) - np.percentile(boxes[:, 1], 15))
+
+
+def _without_turned(segments: list[Segment], letter: float) -> list[Segment]:
+    """Leave out text that runs up or down: narrow runs stacked closer than lines ever are."""
+    chains: list[list[Segment]] = []
+    for segment in sorted(segments, key=lambda s: s.top):
+        if segment.width > 2.2 * letter:
+            continue
+        for chain in chains:
+            last = chain[-1]
+            across = min(segment.right, last.right) - max(segment.left, last.left)
+            if across > 0.3 * segment.width and segment.top - last.bottom < 0.4 * letter:
+                chain.append(segment)
+                break
+        else:
+            chains.append([segment])
+    turned = {id(s) for chain in chains if len(chain) >= 5 for s in chain}
+    return [s for s in segments if id(s) not in turned]
