@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lightseek.config import Activation
 from lightseek.linear import Linear
 
-FEW_QUERIES = 64
-"""Up to this many, plain operations beat the fused attention kernel of a CPU."""
+FEW_QUERIES, FEW_WITH_BIAS = 64, 256
+"""Up to so many, plain operations beat the fused attention kernel of a CPU."""
 
 
 def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -45,11 +45,11 @@ def attend(
     On a CPU, three plain operations take half the time of the fused kernel backwards, and forward
     wherever few queries look at once: in windows and in decoding. Elsewhere the fused kernel wins.
     """
-    few = torch.is_grad_enabled() or query.shape[2] <= FEW_QUERIES
-    if query.device.type == "cpu" and few:
+    most = FEW_QUERIES if bias is None else FEW_WITH_BIAS
+    if query.device.type == "cpu" and (torch.is_grad_enabled() or query.shape[2] <= most):
         scores = _scores(query * query.shape[-1] ** -0.5, key)
         if bias is not None:
-            scores = scores + bias
+            scores += bias
         return scores.softmax(-1) @ value
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 

@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightseek.attention import MapNorm, Mlp, attend
+from lightseek.attention import FEW_WITH_BIAS, MapNorm, Mlp, attend
 from lightseek.config import (
     COMPRESSION,
     PATCH_PX,
@@ -73,25 +73,36 @@ class Attention(nn.Module):
             x: Tokens; row by row where they form a map.
             size: Rows and columns of the map, needed with relative positions.
         """
+        # laid out once: products would do so for each of their sides, and again for each band
         query, key, value = rearrange(
             self.qkv(x), "b n (three a k) -> three b a n k", three=3, a=self.heads
-        )
-        bias = None
-        if self.relative_rows is not None and size is not None:
-            bias = self._relative_bias(query, size)
-        return self.out(rearrange(attend(query, key, value, bias), "b a n k -> b n (a k)"))
+        ).contiguous()
+        if size is None or self.relative_rows is None:
+            mixed = attend(query, key, value)
+        else:
+            # a band of rows at a time: the bias of all, 400 MB of a page, would leave every cache
+            high = max(1, FEW_WITH_BIAS // size.cols)
+            bands = query.split(high * size.cols, dim=2)
+            mixed = torch.cat(
+                [
+                    attend(band, key, value, self._relative_bias(band, i * high, size))
+                    for i, band in enumerate(bands)
+                ],
+                dim=2,
+            )
+        return self.out(rearrange(mixed, "b a n k -> b n (a k)"))
 
     def _relative_bias(
-        self, query: Float[Tensor, "B A N K"], size: Rows
-    ) -> Float[Tensor, "B A N N"]:
-        """Score of a query for how far above and to the left a key lies."""
+        self, query: Float[Tensor, "B A L K"], first_row: int, size: Rows
+    ) -> Float[Tensor, "B A L N"]:
+        """Score of queries, from a row on, for how far above and to the left each key lies."""
         assert self.relative_rows is not None
         assert self.relative_cols is not None
-        query_map = rearrange(query, "b a (h w) k -> b a h w k", h=size.rows)
-        rows = relative_table(self.relative_rows, size.rows)
+        band = rearrange(query, "b a (h w) k -> b a h w k", w=size.cols)
+        rows = relative_table(self.relative_rows, size.rows)[first_row : first_row + band.shape[2]]
         cols = relative_table(self.relative_cols, size.cols)
-        by_row = torch.einsum("bahwk,hik->bahwi", query_map, rows)
-        by_col = torch.einsum("bahwk,wjk->bahwj", query_map, cols)
+        by_row = torch.einsum("bahwk,hik->bahwi", band, rows)
+        by_col = torch.einsum("bahwk,wjk->bahwj", band, cols)
         bias = by_row[..., :, None] + by_col[..., None, :]
         return rearrange(bias, "b a h w i j -> b a (h w) (i j)")
 
