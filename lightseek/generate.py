@@ -18,6 +18,7 @@ from torch import Tensor
 from lightseek.decoder import HIDDEN
 from lightseek.errors import UsageError
 from lightseek.model import LightSeekOCR, Places, Predicted
+from lightseek.sequences import Sequences
 
 KEPT_SHARE = 0.75
 """Rows leave the batch when no more than this share of it is still being read."""
@@ -158,7 +159,7 @@ def generate_steps(
     """
     if decoding.beams > 1:
         raise UsageError("beam search cannot be streamed: leave out the beams, or use generate")
-    state = model.decoder.begin(prompt, decoding.max_tokens, padding)
+    state: Sequences = model.decoder.begin(prompt, decoding.max_tokens, padding)
     draw = torch.Generator(device=prompt.device).manual_seed(decoding.seed)
     rows = torch.arange(len(prompt), device=prompt.device)
     reading = torch.ones_like(rows, dtype=torch.bool)
@@ -267,7 +268,7 @@ def _beam_search(
     padding: Bool[Tensor, "1 P"] | None,
 ) -> Generated:
     """The sequence of the highest mean log-probability among those explored."""
-    state = model.decoder.begin(prompt, decoding.max_tokens, padding)
+    state: Sequences = model.decoder.begin(prompt, decoding.max_tokens, padding)
     hidden = state.prefill()
     beams = [_Beam(_nothing(model), 0.0)]
     done: list[_Beam] = []

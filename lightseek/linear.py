@@ -55,6 +55,8 @@ class Int8Linear(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, *, bias: bool) -> None:
         super().__init__()
+        self.weight: Tensor
+        self.scale: Tensor
         self.register_buffer("weight", torch.zeros(out_dim, in_dim, dtype=torch.int8))
         self.register_buffer("scale", torch.ones(out_dim))
         self.bias = nn.Parameter(torch.zeros(out_dim)) if bias else None
@@ -71,7 +73,8 @@ class Int8Linear(nn.Module):
             warnings.filterwarnings("ignore", "torch.quantize_per_tensor")
             whole = torch._make_per_channel_quantized_tensor(self.weight, self.scale, zeros, 0)
             self._packed = torch.ops.quantized.linear_prepack(whole, None)
-        self.weight = self.scale = None
+        self.register_buffer("weight", None)
+        self.register_buffer("scale", None)
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B E"]:
         """Multiply rows by the weights."""

@@ -30,12 +30,13 @@ from lightseek.config import ModelConfig
 from lightseek.data.dataset import Pairs
 from lightseek.errors import DataError, UsageError
 from lightseek.names import official_name
+from lightseek.shards import find_shards, open_shard
 from lightseek.weights import (
     WEIGHTS,
     empty_model,
     find_model,
-    open_weights,
     read_config,
+    read_headers_of,
 )
 
 ENCODER = "encoder."
@@ -96,11 +97,13 @@ def hash_saved_encoder(model: str | Path) -> str:
     folder = find_model(model)
     config, official = read_config(folder)
     named = official_name if official else str
+    headers = read_headers_of(empty_model(config), folder / WEIGHTS, name_in_file=named)
     with ExitStack() as stack:
-        files = open_weights(empty_model(config), folder / WEIGHTS, stack, name_in_file=named)
+        shards = [stack.enter_context(open_shard(path)) for path in find_shards(folder / WEIGHTS)]
+        files = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118 - no dict
         tensors = (
-            (name.removeprefix(ENCODER), file.get_tensor(named(name)))
-            for name, file in files.items()
+            (name.removeprefix(ENCODER), files[named(name)].get_tensor(named(name)))
+            for name in headers
             if name.startswith(ENCODER)
         )
         return hash_encoder(config, tensors)
