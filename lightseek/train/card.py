@@ -14,7 +14,13 @@ RECORD = "training.json"
 
 
 def write_record(
-    folder: Path, recipe: Recipe, progress: Progress, *, processes: int, start: Path | None
+    folder: Path,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    commit: str | None,
+    processes: int,
+    start: Path | None,
 ) -> None:
     """Write the record of a model folder.
 
@@ -22,12 +28,13 @@ def write_record(
         folder: Where the weights are.
         recipe: Of this run.
         progress: Of this run.
+        commit: Of the code that trained, which may have moved on since.
         processes: That trained.
         start: Model folder that the run began with; its record comes first.
     """
     runs = read_record(start) if start is not None else []
     run = {
-        "commit": _commit(),
+        "commit": commit,
         "cpu": Machine.here().cpu,
         "processes": processes,
         **asdict(progress),
@@ -46,8 +53,8 @@ def read_record(folder: Path) -> list[dict[str, Any]]:
     return runs
 
 
-def _commit() -> str | None:
-    """The commit of the code that runs; none outside a checkout."""
+def current_commit() -> str | None:
+    """The commit of the code, if it is asked before that changes; none outside a checkout."""
     here = Path(__file__).parent
     try:
         found = subprocess.run(

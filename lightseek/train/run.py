@@ -30,7 +30,7 @@ from lightseek.model import LightSeekOCR
 from lightseek.reader import read_strips
 from lightseek.tokenizer import character_tokenizer
 from lightseek.train.batch import Batch, StripBatches, draw_ahead, held_out_strips
-from lightseek.train.card import write_record
+from lightseek.train.card import current_commit, write_record
 from lightseek.train.checkpoint import Progress, RunFolder
 from lightseek.train.loss import TrainedModel, weigh
 from lightseek.train.measure import peak_flops, step_flops
@@ -178,6 +178,7 @@ class Trainer:
 
     def __init__(self, rank: int, job: Job) -> None:
         self.rank, self.job, self.recipe = rank, job, job.recipe
+        self.commit = current_commit()
         self.device = torch.device(job.device)
         self.tokenizer = character_tokenizer()
         config = preset(job.recipe.model)
@@ -288,6 +289,7 @@ class Trainer:
                 self.job.folder.model,
                 self.recipe,
                 self.progress,
+                commit=self.commit,
                 processes=self.job.world,
                 start=self.job.start,
             )
