@@ -1,8 +1,8 @@
 """Strips to characters, views to answers: through encoder and decoder.
 
-Strips go in batches of one width; the views of a page go together, behind a prompt. Knows nothing
-of pages: a strip is a grey image of one line, which `lightseek.blocks` cuts; `lightseek.views`
-makes views.
+Strips go in batches of one width; pages go in batches too, the views of each behind a prompt. Knows
+nothing of pages: a strip is a grey image of one line, which `lightseek.blocks` cuts;
+`lightseek.views` makes views.
 
 Axes: Y X pixels of an image, V images of one batch, h w visual tokens down and across, L tokens.
 """
@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -159,25 +160,51 @@ class Answer:
 
 
 @torch.inference_mode()
-def read_views(model: LightSeekOCR, tokenizer: Tokenizer, views: PageViews, look: Look) -> Answer:
-    """Read a page of the official family.
+def read_views(
+    model: LightSeekOCR, tokenizer: Tokenizer, pages: Sequence[PageViews], look: Look
+) -> list[Answer]:
+    """Read pages of the official family, all at once: weights are read once for all their tokens.
 
     Args:
         model: A model with row marks, in evaluation mode.
         tokenizer: Its tokenizer.
-        views: What it sees of the page.
+        pages: What it sees of each page.
         look: What it is asked.
+
+    Returns:
+        One answer a page, the same as if it were read alone.
 
     Raises:
         UsageError: If page and prompt leave no room for an answer.
     """
-    prompt = make_prompt(model, tokenizer, views, look.prompt)
-    room = model.config.decoder.max_positions - prompt.shape[1]
-    if room < 1:
-        raise UsageError(f"the prompt takes {prompt.shape[1]} positions, {-room} too many: cut it")
-    decoding = replace(look.decoding, max_tokens=min(look.decoding.max_tokens, room))
-    [result] = generate(model, prompt, tokenizer.eos_id, decoding)
-    return Answer(tokenizer.decode_marked(result.ids), result.finished)
+    prompts = [make_prompt(model, tokenizer, views, look.prompt)[0] for views in pages]
+    most = model.config.decoder.max_positions
+    rooms = [min(look.decoding.max_tokens, most - len(prompt)) for prompt in prompts]
+    for prompt in prompts:
+        if len(prompt) >= most:
+            over = len(prompt) - most
+            raise UsageError(f"the prompt takes {len(prompt)} positions, {over} too many: cut it")
+    together, padding = pad_left(prompts)
+    decoding = replace(look.decoding, max_tokens=max(rooms))
+    results = generate(model, together, tokenizer.eos_id, decoding, padding)
+    return [
+        Answer(tokenizer.decode_marked(found.ids[:room]), found.finished and len(found.ids) < room)
+        for found, room in zip(results, rooms, strict=True)
+    ]
+
+
+def pad_left(
+    prompts: Sequence[Float[Tensor, "_ D"]],
+) -> tuple[Float[Tensor, "B P D"], Bool[Tensor, "B P"] | None]:
+    """Prompts of any lengths as one batch, and where it is filled up, if it is."""
+    lengths = [len(prompt) for prompt in prompts]
+    longest = max(lengths)
+    if min(lengths) == longest:
+        return torch.stack(list(prompts)), None
+    filled = [F.pad(p, (0, 0, longest - len(p), 0)) for p in prompts]
+    at = torch.arange(longest, device=prompts[0].device)
+    starts = torch.tensor([longest - length for length in lengths], device=at.device)
+    return torch.stack(filled), at[None] < starts[:, None]
 
 
 def make_prompt(
