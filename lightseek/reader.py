@@ -18,9 +18,10 @@ from PIL import Image
 from torch import Tensor
 
 from lightseek.errors import UsageError
-from lightseek.generate import Decoding, Generated, NgramBan, generate
+from lightseek.generate import Decoding, Generated, generate
 from lightseek.grounding import IMAGE, find_prompt
 from lightseek.model import LightSeekOCR
+from lightseek.ngrams import NgramBan
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import Mode, PageViews, find_mode
 

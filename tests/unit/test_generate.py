@@ -15,12 +15,11 @@ from lightseek.errors import UsageError
 from lightseek.generate import (
     Decoding,
     Generated,
-    NgramBan,
-    banned_tokens,
     generate,
     generate_steps,
 )
 from lightseek.model import LightSeekOCR, Places, attention_bias
+from lightseek.ngrams import NgramBan, banned_tokens
 from lightseek.tokenizer import Tokenizer
 
 NEVER = -1

@@ -17,9 +17,9 @@ from lightseek.cli import main
 from lightseek.document import Box, Document, Page, Region, Status
 from lightseek.errors import ModelError, UsageError
 from lightseek.figures import crop_figures
-from lightseek.generate import NgramBan
 from lightseek.info import describe
 from lightseek.model import LightSeekOCR
+from lightseek.ngrams import NgramBan
 from lightseek.ocr import Reading
 from lightseek.reader import (
     Answer,
