@@ -18,24 +18,11 @@ from torch import Tensor
 from lightseek.decoder import HIDDEN
 from lightseek.errors import UsageError
 from lightseek.model import LightSeekOCR, Places, Predicted
+from lightseek.ngrams import NgramBan, banned_tokens
 from lightseek.sequences import Sequences
 
 KEPT_SHARE = 0.75
 """Rows leave the batch when no more than this share of it is still being read."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NgramBan:
-    """Forbid a token that would complete an n-gram already written within the last tokens."""
-
-    size: int
-    window: int
-    except_ids: frozenset[int] = frozenset()
-    """Tokens that may repeat, such as table cells."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.size <= self.window:
-            raise UsageError(f"a window of {self.window} tokens holds no {self.size}-gram to ban")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,17 +212,6 @@ def _ban(
         if banned := banned_tokens(ids, ban):
             scores[row, sorted(banned)] = HIDDEN
     return scores
-
-
-def banned_tokens(ids: list[int], ban: NgramBan) -> set[int]:
-    """Tokens that would complete an n-gram that the last `window` tokens already hold."""
-    if len(ids) < ban.size:
-        return set()
-    last = ids[len(ids) - ban.size + 1 :]
-    recent = ids[-ban.window :]
-    starts = range(len(recent) - ban.size + 1)
-    found = {recent[i + ban.size - 1] for i in starts if recent[i : i + ban.size - 1] == last}
-    return found - ban.except_ids
 
 
 def _places(

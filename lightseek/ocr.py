@@ -4,7 +4,7 @@
     open_pages -> make_views -> read_views -> parse_answer -> Page -> Document
 
 Strips of many pages, and of many files, are read in batches of one shape. The official family
-reads views, a page at a time.
+reads views, those of a few pages at a time.
 """
 
 import time
@@ -48,6 +48,12 @@ class Reading:
     """Tokens after which a page is given up; none is as many as the model has positions."""
     max_tiles: int | None = None
     """Most tiles of a page; none is as many as the mode allows."""
+    batch: int = 4
+    """Pages that models of the official family read together; each takes memory of its own."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise UsageError(f"a batch of {self.batch} pages reads none: it starts at 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ class OCR:
         prompt: str | None = None,
         max_tokens: int | None = None,
         max_tiles: int | None = None,
+        batch: int = 4,
     ) -> Document:
         """Read one file, image or array.
 
@@ -126,6 +133,7 @@ class OCR:
                 text with `<image>`; by default what the model was made for.
             max_tokens: Tokens after which such a model gives a page up.
             max_tiles: Most tiles of a page in the gundam modes.
+            batch: Pages that such a model reads together.
 
         Returns:
             Every page asked for, in order; one that cannot be read says why.
@@ -134,10 +142,10 @@ class OCR:
             PageError: If the source as a whole cannot be opened.
             UsageError: If an argument makes no sense.
         """
-        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles)
+        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch)
         look = self._find_look(mode, reading)
         opened = open_pages(source, dpi=dpi, pages=pages, password=password)
-        read = tuple(page for _, page in self._read_cuts(_cut_all(0, opened, look), look))
+        read = tuple(page for _, page in self._read_cuts(_cut_all(0, opened, look), look, batch))
         return Document(source=_unicode(opened.source), pages=read)
 
     def read_all(
@@ -169,7 +177,9 @@ class OCR:
         cuts = (
             c for i, source in enumerate(sources) for c in _cut_source(i, source, reading, look)
         )
-        for _, group in groupby(self._read_cuts(cuts, look), key=lambda pair: pair[0].document):
+        for _, group in groupby(
+            self._read_cuts(cuts, look, reading.batch), key=lambda pair: pair[0].document
+        ):
             pages = []
             name = ""
             for cut, page in group:
@@ -196,8 +206,10 @@ class OCR:
             raise UsageError(f"{name} takes no prompt, max_tokens or max_tiles: leave them out")
         return None
 
-    def _read_cuts(self, cuts: Iterable[_Cut], look: Look | None) -> Iterator[tuple[_Cut, Page]]:
-        return self._read_strips(cuts) if look is None else self._read_whole(cuts, look)
+    def _read_cuts(
+        self, cuts: Iterable[_Cut], look: Look | None, batch: int
+    ) -> Iterator[tuple[_Cut, Page]]:
+        return self._read_strips(cuts) if look is None else self._read_whole(cuts, look, batch)
 
     def _read_strips(self, cuts: Iterable[_Cut]) -> Iterator[tuple[_Cut, Page]]:
         """Read cut pages, some hundred strips at a time."""
@@ -210,16 +222,29 @@ class OCR:
                 own = [next(texts) for _ in cut.strips]
                 yield cut, _page(cut, own, cut.seconds + seconds * len(own))
 
-    def _read_whole(self, cuts: Iterable[_Cut], look: Look) -> Iterator[tuple[_Cut, Page]]:
-        """Read pages one at a time."""
+    def _read_whole(
+        self, cuts: Iterable[_Cut], look: Look, batch: int
+    ) -> Iterator[tuple[_Cut, Page]]:
+        """Read pages, some at a time."""
+        waiting: list[_Cut] = []
+        for cut in cuts:
+            waiting.append(cut)
+            if sum(c.image is not None for c in waiting) == batch:
+                yield from self._read_images(waiting, look)
+                waiting = []
+        yield from self._read_images(waiting, look)
+
+    def _read_images(self, cuts: list[_Cut], look: Look) -> Iterator[tuple[_Cut, Page]]:
+        started = time.perf_counter()
+        images = [cut.image for cut in cuts if cut.image is not None]
+        views = [make_views(image, look.mode, max_tiles=look.max_tiles) for image in images]
+        answers = iter(read_views(self.model, self.tokenizer, views, look) if views else [])
+        seconds = (time.perf_counter() - started) / max(1, len(images))
         for cut in cuts:
             if cut.image is None:
                 yield cut, _page(cut, [], cut.seconds)
-                continue
-            started = time.perf_counter()
-            views = make_views(cut.image, look.mode, max_tiles=look.max_tiles)
-            answer = read_views(self.model, self.tokenizer, views, look)
-            yield cut, _answered(cut, answer, time.perf_counter() - started)
+            else:
+                yield cut, _answered(cut, next(answers), seconds)
 
 
 def _find_device(name: str | torch.device) -> torch.device:

@@ -1,8 +1,8 @@
 """Strips to characters, views to answers: through encoder and decoder.
 
-Strips are encoded in batches of one width and decoded in batches of any; the views of a page go
-together, behind a prompt. Knows nothing of pages: a strip is a grey image of one line, which
-`lightseek.blocks` cuts; `lightseek.views` makes views.
+Strips are encoded in batches of one width and decoded in batches of any; pages go in batches too,
+the views of each behind a prompt. Knows nothing of how a page is cut: a strip is a grey image of
+one line from `lightseek.blocks`; `lightseek.views` makes views.
 
 Axes: Y X pixels of an image, V images of one batch, h w visual tokens down and across, B P L
 prompts side by side and their tokens, D width.
@@ -19,9 +19,10 @@ from PIL import Image
 from torch import Tensor
 
 from lightseek.errors import UsageError
-from lightseek.generate import Decoding, Generated, NgramBan, generate
+from lightseek.generate import Decoding, Generated, generate
 from lightseek.grounding import IMAGE, find_prompt
 from lightseek.model import LightSeekOCR
+from lightseek.ngrams import NgramBan
 from lightseek.readings import StripText
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import Mode, PageViews, find_mode
@@ -56,7 +57,7 @@ def read_strips(
     for start in range(0, len(order), DECODED_AT_ONCE):
         part = order[start : start + DECODED_AT_ONCE]
         limits = [strips[i].shape[1] // PX_PER_CHARACTER + SPARE_TOKENS for i in part]
-        prompt, padding = _side_by_side([prompts[i] for i in part])
+        prompt, padding = pad_left([prompts[i] for i in part])
         decoding = Decoding(max_tokens=limits[-1])
         read = generate(model, prompt, tokenizer.eos_id, decoding, padding)
         for i, result, limit in zip(part, read, limits, strict=True):
@@ -87,17 +88,6 @@ def _encode(
     count, tokens = visual.shape[:2]
     ids = torch.tensor([[tokenizer.image_id] * tokens + [tokenizer.bos_id]] * count)
     return model.splice(ids.to(weight.device), visual.flatten(0, 1), tokenizer.image_id)
-
-
-def _side_by_side(
-    prompts: Sequence[Float[Tensor, "_ D"]],
-) -> tuple[Float[Tensor, "B P D"], Bool[Tensor, "B P"] | None]:
-    """Prompts filled up on their left to one length, and where; nothing where all are alike."""
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=prompts[0].device)
-    longest = int(lengths.max())
-    padded = [F.pad(prompt, (0, 0, longest - len(prompt), 0)) for prompt in prompts]
-    padding = torch.arange(longest, device=lengths.device) < (longest - lengths)[:, None]
-    return torch.stack(padded), padding if bool(padding.any()) else None
 
 
 def to_views(pixels: UInt8[Tensor, "V Y X"]) -> Float[Tensor, "V 1 Y X"]:
@@ -179,25 +169,51 @@ class Answer:
 
 
 @torch.inference_mode()
-def read_views(model: LightSeekOCR, tokenizer: Tokenizer, views: PageViews, look: Look) -> Answer:
-    """Read a whole page.
+def read_views(
+    model: LightSeekOCR, tokenizer: Tokenizer, pages: Sequence[PageViews], look: Look
+) -> list[Answer]:
+    """Read pages of the official family, all at once: weights are read once for all their tokens.
 
     Args:
         model: A model that reads views, in evaluation mode.
         tokenizer: Its tokenizer.
-        views: What it sees of the page.
+        pages: What it sees of each page.
         look: What it is asked.
+
+    Returns:
+        One answer a page, the same as if it were read alone.
 
     Raises:
         UsageError: If page and prompt leave no room for an answer.
     """
-    prompt = make_prompt(model, tokenizer, views, look.prompt)
-    room = model.config.decoder.max_positions - prompt.shape[1]
-    if room < 1:
-        raise UsageError(f"the prompt takes {prompt.shape[1]} positions, {-room} too many: cut it")
-    decoding = replace(look.decoding, max_tokens=min(look.decoding.max_tokens, room))
-    [result] = generate(model, prompt, tokenizer.eos_id, decoding)
-    return Answer(tokenizer.decode_marked(result.ids), result.finished)
+    prompts = [make_prompt(model, tokenizer, views, look.prompt)[0] for views in pages]
+    most = model.config.decoder.max_positions
+    rooms = [min(look.decoding.max_tokens, most - len(prompt)) for prompt in prompts]
+    for prompt in prompts:
+        if len(prompt) >= most:
+            over = len(prompt) - most
+            raise UsageError(f"the prompt takes {len(prompt)} positions, {over} too many: cut it")
+    together, padding = pad_left(prompts)
+    decoding = replace(look.decoding, max_tokens=max(rooms))
+    results = generate(model, together, tokenizer.eos_id, decoding, padding)
+    return [
+        Answer(tokenizer.decode_marked(found.ids[:room]), found.finished and len(found.ids) < room)
+        for found, room in zip(results, rooms, strict=True)
+    ]
+
+
+def pad_left(
+    prompts: Sequence[Float[Tensor, "_ D"]],
+) -> tuple[Float[Tensor, "B P D"], Bool[Tensor, "B P"] | None]:
+    """Prompts of any lengths as one batch, and where it is filled up, if it is."""
+    lengths = [len(prompt) for prompt in prompts]
+    longest = max(lengths)
+    if min(lengths) == longest:
+        return torch.stack(list(prompts)), None
+    filled = [F.pad(p, (0, 0, longest - len(p), 0)) for p in prompts]
+    at = torch.arange(longest, device=prompts[0].device)
+    starts = torch.tensor([longest - length for length in lengths], device=at.device)
+    return torch.stack(filled), at[None] < starts[:, None]
 
 
 def make_prompt(

@@ -62,6 +62,13 @@ RENDER: dict[str, Callable[[Document], str]] = {
     "--max-tiles", type=click.IntRange(min=2), metavar="N", help="Most tiles of a page, in gundam."
 )
 @click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Pages to read together, by models of the official family.",
+)
+@click.option(
     "--figures",
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -82,6 +89,7 @@ def read(
     prompt: str | None,
     max_tokens: int | None,
     max_tiles: int | None,
+    batch: int,
     figures: Path | None,
     model: str,
     device: str | None,
@@ -106,7 +114,7 @@ def read(
     failed = False
     with progress_bar() as bar:
         task = bar.add_task("reading", total=len(files))
-        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles)
+        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch)
 
         def on_page(source: str, page: Page) -> None:
             bar.update(task, description=f"{Path(source).name} page {page.number}")

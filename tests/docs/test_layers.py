@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "errors",
-    "config document hub linear names readings shards",
+    "config document hub linear names ngrams readings shards",
     "pages tokenizer views blocks grounding official",
     "data eval",
     "attention fusion sequences",

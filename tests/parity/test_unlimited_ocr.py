@@ -14,8 +14,9 @@ from torch import Tensor
 from lightseek import OCR
 from lightseek.document import Status
 from lightseek.encoder import PositionTable
-from lightseek.generate import Decoding, NgramBan, generate
+from lightseek.generate import Decoding, generate
 from lightseek.model import LightSeekOCR
+from lightseek.ngrams import NgramBan
 from lightseek.reader import encode_views, make_prompt, to_colour_views
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import MODES, Grid, PageViews, View, make_views

@@ -16,12 +16,11 @@ from lightseek.errors import UsageError
 from lightseek.generate import (
     Decoding,
     Generated,
-    NgramBan,
-    banned_tokens,
     generate,
     generate_steps,
 )
 from lightseek.model import LightSeekOCR, Places
+from lightseek.ngrams import NgramBan, banned_tokens
 from lightseek.tokenizer import Tokenizer
 
 NEVER = -1

@@ -17,9 +17,9 @@ from lightseek.cli import main
 from lightseek.document import Box, Document, Page, Region, Status
 from lightseek.errors import ModelError, UsageError
 from lightseek.figures import crop_figures
-from lightseek.generate import NgramBan
 from lightseek.info import describe
 from lightseek.model import LightSeekOCR
+from lightseek.ngrams import NgramBan
 from lightseek.ocr import Reading
 from lightseek.reader import (
     Answer,
@@ -183,7 +183,7 @@ class TestReading:
     def test_an_answer_becomes_a_page(self, ocr: OCR, monkeypatch: pytest.MonkeyPatch) -> None:
         said = "<|ref|>title<|/ref|><|det|>[[0, 0, 999, 500]]<|/det|>\n# Foxes\n"
         said += "<|ref|>image<|/ref|><|det|>[[0, 500, 999, 999]]<|/det|>"
-        monkeypatch.setattr(ocr_module, "read_views", lambda *args: Answer(said, True))
+        monkeypatch.setattr(ocr_module, "read_views", lambda *args: [Answer(said, True)])
         document = ocr.read(picture(100, 200))
         assert document.markdown == "# Foxes\n"
         [page] = document.pages
@@ -225,7 +225,8 @@ class TestReading:
                 hidden = model.decoder(x, model.decoder.rotary(positions, x), causal)
                 written.append(int(model.predict(hidden[:, -1]).what.argmax()))
                 x = torch.cat([x, model.embedding.weight[written[-1]][None, None]], dim=1)
-        assert read_views(model, tokenizer, views, look).text == tokenizer.decode_marked(written)
+        [answer] = read_views(model, tokenizer, [views], look)
+        assert answer.text == tokenizer.decode_marked(written)
 
     def test_a_page_that_fills_the_context_is_refused(self, ocr: OCR) -> None:
         decoder = replace(ocr.model.config.decoder, max_positions=40)
@@ -234,7 +235,45 @@ class TestReading:
         side = View(picture(384, 384), np.eye(2, 3))
         views = PageViews(tiles=(), grid=Grid(1, 1), page=side)
         with pytest.raises(UsageError, match="too many"):
-            read_views(model, ocr.tokenizer, views, look)
+            read_views(model, ocr.tokenizer, [views], look)
+
+    @pytest.mark.parametrize("window", [None, 3])
+    def test_pages_together_say_what_each_says_alone(self, ocr: OCR, window: int | None) -> None:
+        """Of other shapes, so that prompts differ in length and in the room that they leave."""
+        decoder = replace(ocr.model.config.decoder, max_positions=62, sliding_window=window)
+        model = LightSeekOCR(replace(ocr.model.config, decoder=decoder)).eval()
+        model.load_state_dict(ocr.model.state_dict())
+        look = find_look(model, ocr.tokenizer, prompt="free")
+        sizes = [(60, 60), (200, 100), (60, 50), (100, 300)]
+        pages = [make_views(picture(*size), SMALL) for size in sizes]
+        assert len({len(views.tiles) for views in pages}) >= 3
+        together = read_views(model, ocr.tokenizer, pages, look)
+        alone = [read_views(model, ocr.tokenizer, [views], look)[0] for views in pages]
+        assert together == alone
+        assert len({len(answer.text) for answer in together}) >= 2
+
+    @pytest.mark.parametrize("batch", [1, 2, 8])
+    def test_batches_are_no_larger_than_asked_for(
+        self, ocr: OCR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+    ) -> None:
+        sizes: list[int] = []
+
+        def read(model: Any, tokenizer: Any, pages: list[PageViews], look: Any) -> list[Answer]:
+            sizes.append(len(pages))
+            return [Answer(str(views.page.page_size), True) for views in pages]
+
+        monkeypatch.setattr(ocr_module, "read_views", read)
+        (tmp_path / "empty.png").touch()
+        sources: list[Any] = [picture(80 + i, 90) for i in range(5)]
+        sources.insert(2, tmp_path / "empty.png")
+        documents = list(ocr.read_all(sources, reading=Reading(batch=batch)))
+        assert [d.pages[0].width for d in documents] == [80, 81, 0, 82, 83, 84]
+        assert [d.text.strip() for d in documents if d.ok] == [str((80 + i, 90)) for i in range(5)]
+        assert (sum(sizes), max(sizes)) == (5, min(batch, 5))
+
+    def test_a_batch_of_none_is_refused(self, ocr: OCR) -> None:
+        with pytest.raises(UsageError, match="starts at 1"):
+            ocr.read(picture(9, 9), batch=0)
 
     def test_a_model_of_strips_takes_no_prompt(
         self, tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer, tmp_path: Path

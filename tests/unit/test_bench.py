@@ -1,0 +1,114 @@
+"""The benchmark at a size of a few dims: what is measured is the program, not the machine."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from lightseek.bench import measure as measuring
+from lightseek.bench.checkpoint import write_random
+from lightseek.bench.measure import Speed, measure, prompt_length
+from lightseek.cli import main
+from lightseek.config import ModelConfig, preset
+from lightseek.info import active
+from lightseek.quantize import quantize
+from lightseek.shards import find_shards
+from lightseek.weights import WEIGHTS, empty_model, load_model, tensor_bytes
+
+CPU = torch.device("cpu")
+SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "runs" / "compare_transformers.py"))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small views, and a machine that is known."""
+
+    def small(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> object:
+        view = torch.randn(1, config.sam.channels, 64, 64).to(device, dtype)
+        return {"small": [view]}
+
+    monkeypatch.setattr(measuring, "sample_pages", small)
+    monkeypatch.setattr(measuring, "matrix_rate", lambda dtype, device: 1e12)
+    monkeypatch.setattr(measuring, "read_rate", lambda device: 2e10)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_official_config: ModelConfig) -> Path:
+    target = tmp_path_factory.mktemp("random")
+    write_random(target, tiny_official_config)
+    return target
+
+
+def found(folder: Path) -> Speed:
+    return measure(folder, device=CPU, dtype=torch.float32, batches=(1, 3), steps=2)
+
+
+def test_random_weights_load_and_keep_what_flows_finite(folder: Path) -> None:
+    model, _ = load_model(folder, device=CPU, dtype=torch.float32)
+    with torch.inference_mode():
+        tokens = model.encoder(torch.randn(1, 3, 64, 64)).tokens
+    assert bool(tokens.isfinite().all())
+    assert float(tokens.std()) > 0
+    weights = [model.decoder.layers[1].feed_forward.experts[e].up.weight for e in (0, 1)]
+    assert not torch.equal(*weights)
+
+
+def test_shards_hold_what_a_single_file_would(
+    tmp_path: Path, tiny_official_config: ModelConfig, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr("lightseek.shards.SHARD_BYTES", 20_000)
+    write_random(tmp_path, tiny_official_config)
+    shards = find_shards(tmp_path / WEIGHTS)
+    assert len(shards) > 3
+    assert sorted(tmp_path.glob("*.safetensors")) == shards
+    assert not list(tmp_path.glob("*.unfinished"))
+    split, _ = load_model(tmp_path, device=CPU, dtype=torch.bfloat16)
+    whole, _ = load_model(folder, device=CPU, dtype=torch.bfloat16)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, split.state_dict()[name]), name
+    quantize(str(tmp_path), tmp_path / "small")
+    small, _ = load_model(tmp_path / "small", device=CPU, dtype=torch.bfloat16)
+    assert small.config.int8
+
+
+def test_figures(folder: Path, tmp_path: Path) -> None:
+    speed = found(folder)
+    assert (speed.dtype, set(speed.decode_tps)) == ("float32", {1, 3})
+    assert 0 < speed.load_s < speed.first_token_s
+    assert speed.peak_bytes > speed.weight_bytes > speed.token_bytes
+    assert speed.encode_flops["small"] > 1e5
+    assert speed.of_bandwidth() == speed.decode_tps[1] * speed.token_bytes / 2e10
+    share = speed.encode_flops["small"] / speed.encode_s["small"] / 1e12
+    assert speed.of_matrix_rate("small") == share
+    assert Speed.from_json(speed.to_json()) == speed
+    quantize(str(folder), tmp_path / "small")
+    small = found(tmp_path / "small")
+    assert small.dtype == "int8"
+    assert small.token_bytes < speed.token_bytes / 2
+
+
+def test_a_token_of_the_official_size_reads_1_15_gb() -> None:
+    config = preset("unlimited-ocr")
+    sizes = tensor_bytes(empty_model(config), torch.bfloat16)
+    assert active(config, sizes) == 2 * 574_127_360
+    assert prompt_length(config) == 284
+
+
+def test_the_command(folder: Path) -> None:
+    arguments = ["bench", "--model", str(folder), "--steps", "2", "--batch", "1", "--device", "cpu"]
+    told = CliRunner().invoke(main, arguments)
+    assert told.exit_code == 0, told.output
+    assert "decode x1" in told.stdout
+    figures = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    assert figures["engine"] == "lightseek"
+
+
+def test_the_table_has_a_column_for_each_engine(folder: Path) -> None:
+    speed = found(folder)
+    lines = SCRIPT["to_markdown"]([speed, speed]).splitlines()
+    assert lines[2] == "| | lightseek, float32 | lightseek, float32 |"
+    assert any(line.startswith("| decode x3, tokens/s | ") for line in lines)
+    assert {line.count("|") for line in lines[2:]} == {4}
