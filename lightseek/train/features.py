@@ -13,7 +13,7 @@ Axes: C Y X channels and pixels of a view.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from itertools import groupby
 from pathlib import Path
@@ -80,7 +80,9 @@ def hash_encoder(config: ModelConfig, tensors: Iterable[tuple[str, Tensor]]) -> 
         config: Of the model; what it says of the decoder does not count.
         tensors: Names, from within the encoder, and weights, in whatever precision they are held.
     """
-    sizes = {k: v for k, v in asdict(config).items() if k not in ("name", "decoder", "mode")}
+    sizes = {
+        k: v for k, v in asdict(config).items() if k not in ("name", "decoder", "mode", "int8")
+    }
     digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode())
     for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
@@ -98,15 +100,16 @@ def hash_saved_encoder(model: str | Path) -> str:
     config, official = read_config(folder)
     named = official_name if official else str
     headers = read_headers_of(empty_model(config), folder / WEIGHTS, name_in_file=named)
-    with ExitStack() as stack:
-        shards = [stack.enter_context(open_shard(path)) for path in find_shards(folder / WEIGHTS)]
-        files = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118 - no dict
-        tensors = (
-            (name.removeprefix(ENCODER), files[named(name)].get_tensor(named(name)))
-            for name in headers
-            if name.startswith(ENCODER)
-        )
-        return hash_encoder(config, tensors)
+    ours = {named(name): name.removeprefix(ENCODER) for name in headers if name.startswith(ENCODER)}
+    return hash_encoder(config, _mapped(folder / WEIGHTS, ours))
+
+
+def _mapped(path: Path, ours: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+    """Some tensors of a model, by the names that are given for those of the file."""
+    for file in find_shards(path):
+        with open_shard(file) as shard:
+            for name in ours.keys() & set(shard.keys()):
+                yield ours[name], shard.get_tensor(name)
 
 
 class Features:
