@@ -1,9 +1,10 @@
 """Write the tables of README.md and docs/results.md from what `lightseek eval DIR --json` found.
 
-    python runs/results.py report.json
+    python runs/results.py report.json more.json
 
-The tables stand between two markers; all prose around them is kept. The README compares engines,
-the results page has all figures besides. The same report gives the same pages.
+The tables stand between two markers, in the order of the reports; all prose around them is kept.
+The README compares engines, the results page has all figures besides. The same reports give the
+same pages.
 """
 
 from pathlib import Path
@@ -38,16 +39,19 @@ def read_report(path: Path) -> Report:
 
 
 @click.command(help="Write the tables of the documentation from the JSON of lightseek eval.")
-@click.argument("report", type=FILE)
+@click.argument("reports", nargs=-1, required=True, type=FILE)
 @click.option("--readme", type=FILE, default=ROOT / "README.md", help="Gets the comparison.")
 @click.option(
     "--page", type=FILE, default=ROOT / "docs" / "results.md", help="Gets all figures besides."
 )
-def main(report: Path, readme: Path, page: Path) -> None:
+def main(reports: tuple[Path, ...], readme: Path, page: Path) -> None:
     """Replace the tables of both pages, or of none."""
-    found = read_report(report)
-    short = compare(found)
-    filled = {readme: fill(readme, [short]), page: fill(page, [short, to_markdown(found)])}
+    found = [read_report(path) for path in reports]
+    short = [compare(report) for report in found]
+    filled = {
+        readme: fill(readme, short),
+        page: fill(page, [*short, *(to_markdown(report) for report in found)]),
+    }
     for path, text in filled.items():
         path.write_text(text, encoding="utf-8")
 

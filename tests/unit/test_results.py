@@ -39,12 +39,21 @@ def page(tmp_path: Path) -> Path:
     return tmp_path / "results.md"
 
 
-def write(page: Path, report: str) -> Result:
-    file = page.with_name("report.json")
-    file.write_text(report)
+def write(page: Path, *reports: str) -> Result:
+    files = [page.with_name(f"report-{number}.json") for number in range(len(reports))]
+    for file, report in zip(files, reports, strict=True):
+        file.write_text(report)
     readme = page.with_name("README.md")
-    words = [str(file), "--page", str(page), "--readme", str(readme)]
+    words = [*map(str, files), "--page", str(page), "--readme", str(readme)]
     return CliRunner().invoke(SCRIPT["main"], words)
+
+
+def test_several_reports_follow_each_other(page: Path) -> None:
+    assert write(page, report("small").to_json(), report("large").to_json()).exit_code == 0
+    text, readme = page.read_text(), page.with_name("README.md").read_text()
+    assert readme.index("small") < readme.index("large")
+    both = [to_markdown(report(name)).strip() for name in ("small", "large")]
+    assert text.index(both[0]) < text.index(both[1])
 
 
 def test_tables_stand_between_the_markers_and_prose_stays(page: Path) -> None:
@@ -69,7 +78,7 @@ def test_a_file_that_is_no_report_leaves_the_pages_alone(page: Path) -> None:
     before = page.read_text()
     result = write(page, "{}")
     assert result.exit_code == 1
-    assert "report.json is not a report" in result.output
+    assert "report-0.json is not a report" in result.output
     assert page.read_text() == before
 
 
