@@ -179,7 +179,7 @@ class MoeFeedForward(nn.Module):
             [self.experts[e](group) for e, group in enumerate(groups) if len(group)]
         )
         answers = answers * weights.flatten()[order, None].to(answers.dtype)
-        mixed = torch.zeros_like(tokens).index_add_(0, owners, answers)
+        mixed = answers.new_zeros(tokens.shape).index_add_(0, owners, answers)
         return (mixed + self.shared(tokens)).view_as(x)
 
 

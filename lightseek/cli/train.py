@@ -1,8 +1,12 @@
 """`lightseek train`, `pause` and `resume`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from lightseek.train.pages.recipe import PageRecipe
 
 
 @click.command()
@@ -50,25 +54,59 @@ def train(
 ) -> None:
     """Train a model by a recipe; interrupt and repeat the command to go on.
 
+    A recipe with a table [pages] trains on images with text. On several GPUs it is started by
+    `accelerate launch -m lightseek train ...`.
+
     \b
     lightseek train configs/nano.toml -o runs/nano
     lightseek train configs/nano.toml -o runs/more --from nano --set steps=2000
     lightseek pause runs/nano; make test; lightseek resume runs/nano
     lightseek read page.png --model runs/nano/model
     """
-    from lightseek.train.recipe import load_recipe
-    from lightseek.train.run import train as run
+    from lightseek.train.pages.recipe import PageRecipe, load_any
     from lightseek.weights import default_device, find_model
 
-    run(
-        load_recipe(recipe, overrides),
+    loaded = load_any(recipe, overrides)
+    where = device or default_device().type
+    if isinstance(loaded, PageRecipe):
+        if start is not None:
+            raise click.UsageError(f"the recipe names the model: --set model={start}, not --from")
+        _train_pages(loaded, output, where, processes or 1, save_minutes, stop_after)
+        return
+    from lightseek.train.run import train as train_strips
+
+    train_strips(
+        loaded,
         output,
-        device=device or default_device().type,
+        device=where,
         processes=processes,
         start=find_model(start) if start else None,
         save_minutes=save_minutes,
         stop_after=stop_after,
     )
+
+
+def _train_pages(
+    recipe: "PageRecipe",
+    output: Path,
+    device: str,
+    processes: int,
+    save_minutes: float,
+    stop_after: int | None,
+) -> None:
+    from lightseek.train.pages.launch import train_in_processes
+    from lightseek.train.pages.loop import train_pages
+
+    if processes == 1:
+        train_pages(recipe, output, device=device, save_minutes=save_minutes, stop_after=stop_after)
+    elif device == "cpu":
+        train_in_processes(
+            recipe, output, processes=processes, save_minutes=save_minutes, stop_after=stop_after
+        )
+    else:
+        raise click.UsageError(
+            f"start them by accelerate launch --num_processes {processes} -m lightseek train ..."
+        )
 
 
 @click.command()

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lightseek.eval.report import Machine
-from lightseek.train.checkpoint import Progress
-from lightseek.train.recipe import Recipe
 
 RECORD = "training.json"
 
 
 def write_record(
     folder: Path,
-    recipe: Recipe,
-    progress: Progress,
+    recipe: Any,
+    progress: Any,
     *,
     commit: str | None,
     processes: int,
@@ -26,8 +24,8 @@ def write_record(
 
     Args:
         folder: Where the weights are.
-        recipe: Of this run.
-        progress: Of this run.
+        recipe: Of this run, a dataclass.
+        progress: Of this run, a dataclass.
         commit: Of the code that trained, which may have moved on since.
         processes: That trained.
         start: Model folder that the run began with; its record comes first.

@@ -14,6 +14,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from safetensors import SafetensorError
@@ -22,7 +23,8 @@ from torch import Tensor
 
 from lightseek.config import validate
 from lightseek.errors import ModelError, UsageError
-from lightseek.train.recipe import Recipe
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +57,8 @@ class RunFolder:
         """The run waits while this exists."""
         return self.path / "pause"
 
-    def claim(self, recipe: Recipe) -> None:
-        """Write the recipe, or check that the run that is there has the same.
+    def claim(self, recipe: Any) -> None:
+        """Write the recipe, a dataclass, or check that the run that is there has the same.
 
         Raises:
             UsageError: If the folder holds a run of another recipe, or cannot be made.
@@ -68,13 +70,20 @@ class RunFolder:
         file = self.path / "recipe.json"
         if not file.exists():
             file.write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
-        elif _read_recipe(file) != recipe:
+        elif _read_recipe(type(recipe), file) != recipe:
             raise UsageError(
                 f"{self.path} holds a run of another recipe: give another folder, or remove it"
             )
 
-    def save(self, state: dict[str, Tensor], progress: Progress, *, rank: int, world: int) -> None:
-        """Replace the checkpoint; every process calls this with its share."""
+    def save(self, state: dict[str, Tensor], progress: Any, *, rank: int, world: int) -> None:
+        """Replace the checkpoint; every process calls this with its share.
+
+        Args:
+            state: Of this process.
+            progress: A dataclass of what JSON can hold.
+            rank: This process.
+            world: Number of processes.
+        """
         unfinished = self.path / "checkpoint.unfinished"
         if rank == 0:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -92,7 +101,14 @@ class RunFolder:
             shutil.rmtree(old, ignore_errors=True)
 
     def load(self) -> tuple[dict[str, Tensor], Progress] | None:
+        """As `load_as`, of a run that draws its strips."""
+        return self.load_as(Progress)
+
+    def load_as(self, kind: type[P]) -> tuple[dict[str, Tensor], P] | None:
         """The last whole checkpoint, or none if the run has not saved yet.
+
+        Args:
+            kind: Dataclass that was saved as its progress.
 
         Raises:
             ModelError: If its files are broken.
@@ -101,7 +117,7 @@ class RunFolder:
             if not (folder / "step.json").exists():
                 continue
             try:
-                progress = Progress(**json.loads((folder / "step.json").read_text()))
+                progress = kind(**json.loads((folder / "step.json").read_text()))
                 tensors: dict[str, Tensor] = {}
                 for file in sorted(folder.glob("state-*.safetensors")):
                     tensors |= load_file(file)
@@ -111,9 +127,9 @@ class RunFolder:
         return None
 
 
-def _read_recipe(file: Path) -> Recipe | None:
+def _read_recipe(kind: type[P], file: Path) -> P | None:
     try:
-        return validate(Recipe, json.loads(file.read_bytes()), source=str(file))
+        return validate(kind, json.loads(file.read_bytes()), source=str(file))
     except (ValueError, ModelError):
         return None
 

@@ -69,6 +69,19 @@ class Means:
         )
 
 
+def make_bar(console: Console, *, silent: bool = False) -> Bar:
+    """The bar of a run, hidden where nobody looks."""
+    return Bar(
+        TextColumn("training"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=silent or not sys.stderr.isatty(),
+    )
+
+
 class Reporter:
     """Shows and records the figures of a run."""
 
@@ -76,15 +89,7 @@ class Reporter:
         tensorboard = require("torch.utils.tensorboard", extra="train")
         self._writer = tensorboard.SummaryWriter(str(folder.path / "tensorboard"))
         self._console = Console(stderr=True)
-        self._bar = Bar(
-            TextColumn("training"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            console=self._console,
-            disable=not sys.stderr.isatty(),
-        )
+        self._bar = make_bar(self._console)
         self._task = self._bar.add_task(
             "", total=recipe.steps, completed=progress.step, figures="starting"
         )

@@ -130,7 +130,16 @@ class Recipe:
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Read a recipe.
+    """Read a recipe; arguments and errors as for `read_recipe`.
+
+    Raises:
+        ModelError: If a key is unknown or of the wrong type.
+    """
+    return validate(Recipe, read_recipe(path, overrides), source=str(path))
+
+
+def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a recipe file of any kind says, unchecked.
 
     Args:
         path: TOML file.
@@ -138,7 +147,6 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
 
     Raises:
         UsageError: If the file or an override cannot be read.
-        ModelError: If a key is unknown or of the wrong type.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -150,7 +158,7 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
         raise UsageError(f"{path} is not TOML: {error}") from error
     for override in overrides:
         _set(data, override)
-    return validate(Recipe, data, source=str(path))
+    return data
 
 
 def _set(data: dict[str, Any], override: str) -> None:

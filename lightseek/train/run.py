@@ -117,11 +117,19 @@ def train(
             os.environ["OMP_NUM_THREADS"] = "1"  # read when a spawned process imports torch
             # torch has no types for it
             spawned = spawn(work, args=(job,), nprocs=world, join=False)  # type: ignore[no-untyped-call]
-            _wait_for(spawned, job)
+            wait_for(spawned, job.mistake)
 
 
-def _wait_for(spawned: ProcessContext, job: Job) -> None:
-    """Wait until all processes are done; an interrupt is theirs to obey."""
+def wait_for(spawned: ProcessContext, mistake: Path) -> None:
+    """Wait until all processes are done; an interrupt is theirs to obey.
+
+    Args:
+        spawned: The processes.
+        mistake: Where one that met a mistake of the user says which.
+
+    Raises:
+        LightSeekError: If one has.
+    """
 
     def pass_on(signal_number: int, frame: FrameType | None) -> None:
         for process in spawned.processes:
@@ -133,8 +141,8 @@ def _wait_for(spawned: ProcessContext, job: Job) -> None:
             while not spawned.join(grace_period=ENDING_S):
                 pass
     except ProcessRaisedException:
-        if job.mistake.exists():
-            raise LightSeekError(job.mistake.read_text(encoding="utf-8")) from None
+        if mistake.exists():
+            raise LightSeekError(mistake.read_text(encoding="utf-8")) from None
         raise
 
 

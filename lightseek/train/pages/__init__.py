@@ -1,0 +1,1 @@
+"""Training on pages with text: any encoder and decoder, in one process or many."""

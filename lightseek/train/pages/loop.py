@@ -1,0 +1,358 @@
+"""The training loop on pages: one process of as many as `accelerate launch` started.
+
+    batches -> PageModel -> gradients of `accumulate` batches -> clip -> AdamW
+
+Every figure is summed over all processes and divided by the tokens of all, so that a step is the
+same whatever their number. Nothing random is remembered: the seed of a step is its number.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightseek.data.dataset import load_pairs
+from lightseek.data.loader import BatchLoader
+from lightseek.errors import DataError, LightSeekError, require
+from lightseek.eval.metrics import Score, score
+from lightseek.train.batch import IGNORED
+from lightseek.train.card import current_commit
+from lightseek.train.checkpoint import RunFolder
+from lightseek.train.pages.batch import (
+    PageBatch,
+    PageCollate,
+    PageModel,
+    PageRow,
+    PageRows,
+    make_prompt,
+)
+from lightseek.train.pages.outcome import Origin, keep_bad_batch, save_copy, told_of_full_disks
+from lightseek.train.pages.recipe import PageRecipe
+from lightseek.train.pages.report import PageMeans, PageReporter, reporting
+from lightseek.train.pages.seen import features_of
+from lightseek.train.pages.start import begin_model, check_longest
+from lightseek.train.pages.state import PageProgress, SharedState, make_optimiser
+from lightseek.train.run import PATIENCE, interrupts_to
+from lightseek.views import Mode, find_mode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """When a run saves and stops, beside its recipe."""
+
+    save_minutes: float
+    stop_after: int | None
+
+
+def train_pages(
+    recipe: PageRecipe,
+    out: Path,
+    *,
+    device: str,
+    save_minutes: float = 5.0,
+    stop_after: int | None = None,
+) -> None:
+    """Run a recipe, from its last checkpoint if there is one.
+
+    Args:
+        recipe: What to do.
+        out: Run folder.
+        device: `cpu`, or whatever `accelerate` finds.
+        save_minutes: Time between checkpoints.
+        stop_after: Steps after which to save and stop.
+
+    Raises:
+        LightSeekError: If the folder holds a run of another recipe; if the recipe names what is
+            not there or does not fit; if a loss is no number; if the disk is full.
+    """
+    accelerate = require("accelerate", extra="train")
+    settings = [
+        # tokens of a batch need not reach every expert of a decoder
+        accelerate.DistributedDataParallelKwargs(find_unused_parameters=True),
+        accelerate.InitProcessGroupKwargs(timeout=PATIENCE),
+    ]
+    accelerator = accelerate.Accelerator(
+        cpu=device == "cpu", mixed_precision=recipe.precision, kwargs_handlers=settings
+    )
+    folder = RunFolder(out)
+    with accelerator.main_process_first():
+        folder.claim(recipe)
+    limits = Limits(save_minutes=save_minutes, stop_after=stop_after)
+    PageTrainer(recipe, folder, accelerator, limits).run()
+
+
+class PageTrainer:
+    """The loop of one process."""
+
+    def __init__(
+        self, recipe: PageRecipe, folder: RunFolder, accelerator: Any, limits: Limits
+    ) -> None:
+        self.recipe, self.folder, self.limits = recipe, folder, limits
+        self.accelerator = accelerator
+        self.origin = Origin(
+            recipe=recipe, commit=current_commit(), processes=accelerator.num_processes
+        )
+        model, self.tokenizer = begin_model(recipe)
+        mode = find_mode(recipe.pages.mode)
+        prompt = make_prompt(model, self.tokenizer, recipe.pages.prompt)
+        check_longest(model.config, mode, len(prompt.before + prompt.after), recipe.pages.longest)
+        self.collate = PageCollate(
+            tokenizer=self.tokenizer, mode=mode, prompt=prompt, longest=recipe.pages.longest
+        )
+        self.model = PageModel(model, prompt)
+        self.loader = self._batches_of(self._pages(mode), workers=recipe.pages.workers)
+        self.held_out = PageRows(load_pairs(recipe.pages.held_out), None)
+        self.steps = recipe.num_steps(len(self.loader))
+        self.state = SharedState(self.model, recipe)
+        optimiser = make_optimiser(self.model, recipe.optimiser)
+        # the same modules, shared out over processes where there are several
+        self.shared, self.optimiser = accelerator.prepare(self.model, optimiser)
+        self.progress = PageProgress(
+            step=0,
+            pages=0,
+            tokens=0,
+            seconds=0.0,
+            evaluated=0,
+            best_loss=None,
+            loader=self.loader.state_dict(),
+        )
+        self._restore()
+        self.interrupted = False
+
+    def run(self) -> None:
+        """Train to the end of the recipe, or until asked to stop."""
+        silent = not self.accelerator.is_main_process
+        with interrupts_to(self._interrupt):
+            with reporting(self.folder, self.progress, self.steps, silent=silent) as report:
+                self._train(report)
+            self._save()
+
+    def _pages(self, mode: Mode) -> PageRows:
+        """What is trained on: images, or what the encoder has seen of them."""
+        pairs, folder = load_pairs(self.recipe.pages.train), self.recipe.pages.features
+        if folder is None:
+            return PageRows(pairs, None)
+        model = self.model.model
+        model.encoder.to(self.accelerator.device)
+        with self.accelerator.main_process_first():
+            return PageRows(pairs, features_of(Path(folder), model, pairs, mode))
+
+    def _batches_of(self, rows: PageRows, *, workers: int = 0) -> BatchLoader[PageRow, PageBatch]:
+        return BatchLoader(
+            rows,
+            batch_size=self.recipe.batch,
+            collate=self.collate,
+            seed=self.recipe.seed,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            workers=workers,
+        )
+
+    def _restore(self) -> None:
+        saved = self.folder.load_as(PageProgress)
+        if saved is None:
+            return
+        tensors, self.progress = saved
+        self.state.restore(
+            self.shared, self.optimiser.optimizer, tensors, source=str(self.folder.path)
+        )
+        self.loader.load_state_dict(self.progress.loader)
+
+    def _train(self, report: PageReporter) -> None:
+        last = self.steps
+        if self.limits.stop_after is not None:
+            last = min(last, self.progress.step + self.limits.stop_after)
+        batches = self._batches()
+        saved_at = time.monotonic()
+        while self.progress.step < last:
+            self._wait_while_paused(report)
+            if self.progress.step % self.recipe.evaluate_every == 0:
+                self._evaluate(report)
+            started = time.monotonic()
+            due = started - saved_at > self.limits.save_minutes * 60
+            stop, save = self._step(batches, report, due=due)
+            if stop:
+                return
+            if save:
+                self._save()
+                saved_at = time.monotonic()
+        if last == self.steps:
+            self._evaluate(report)
+
+    def _batches(self) -> Iterator[PageBatch]:
+        """Epoch after epoch."""
+        while True:
+            try:
+                yield from self.loader
+            except DataError as fault:
+                # a worker process tells where it happened too
+                message = str(fault).strip().splitlines()[-1]
+                name = f"{DataError.__module__}.{DataError.__name__}: "
+                raise DataError(message.removeprefix(name)) from None
+
+    def _step(
+        self, batches: Iterator[PageBatch], report: PageReporter, *, due: bool
+    ) -> tuple[bool, bool]:
+        """Forward and backward over some batches, one update; whether to stop, whether to save."""
+        started = time.monotonic()
+        share = self.recipe.share(self.progress.step, self.steps)
+        self.shared.train()
+        own, suspect, drawing = self._accumulate(batches)
+        wishes = torch.tensor(
+            [float(self.interrupted), float(due and self.accelerator.is_main_process)]
+        )
+        total, hits, asked, pages, stop, save = self._sum(torch.cat([own, wishes]))
+        norm = self._average_gradients(asked)
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            self._give_up(suspect, own_loss=float(own[0]), loss=total / asked, norm=norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["full_rate"] * share
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.progress = replace(
+            self.progress,
+            step=self.progress.step + 1,
+            pages=self.progress.pages + int(pages),
+            tokens=self.progress.tokens + int(asked),
+            seconds=self.progress.seconds + time.monotonic() - started,
+            loader=self.loader.state_dict(),
+        )
+        means = PageMeans(loss=total / asked, hits=hits / asked, norm=norm, rate=share)
+        report.stepped(self.progress, means, drawing)
+        return stop > 0, save > 0
+
+    def _accumulate(
+        self, batches: Iterator[PageBatch]
+    ) -> tuple[Float[Tensor, "4"], PageBatch, float]:
+        """Add the gradients of the batches of a step.
+
+        Returns:
+            Loss, right answers, tokens and pages of this process; the first batch whose loss is
+            no number, or else the last; seconds spent waiting for pages.
+        """
+        sums, drawing = torch.zeros(4), 0.0
+        suspect: PageBatch | None = None
+        for left in reversed(range(self.recipe.accumulate)):
+            drawn_at = time.monotonic()
+            batch = next(batches)
+            drawing += time.monotonic() - drawn_at
+            if suspect is None or bool(sums[0].isfinite()):
+                suspect = batch
+            self._seed(left)  # after pages were drawn, which takes random numbers now and then
+            with self.accelerator.no_sync(self.shared) if left else nullcontext():
+                part = self.shared(batch.to(self.accelerator.device))
+                self.accelerator.backward(part.total)
+            found = torch.stack([value.detach().float() for value in part]).cpu()
+            sums += torch.cat([found, torch.tensor([float(len(batch.names))])])
+        assert suspect is not None
+        return sums, suspect, drawing
+
+    def _seed(self, left: int) -> None:
+        """What is random in a batch depends on its number alone."""
+        batch = (self.progress.step + 1) * self.recipe.accumulate - left
+        own = batch * self.accelerator.num_processes + self.accelerator.process_index
+        torch.manual_seed((self.recipe.seed << 32) + own)
+
+    def _sum(self, values: Float[Tensor, " n"]) -> list[float]:
+        """Sums over all processes."""
+        found: Tensor = self.accelerator.reduce(values.to(self.accelerator.device), "sum")
+        return found.tolist()
+
+    def _average_gradients(self, asked: float) -> float:
+        """Make of summed gradients those of the mean over all tokens, clipped; their norm."""
+        # every process was given the mean over processes of what each had summed
+        scale = self.accelerator.num_processes / asked
+        parameters = [p for p in self.shared.parameters() if p.requires_grad]
+        for parameter in parameters:
+            if parameter.grad is None:  # an expert that no token was sent to: it has a state too
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad.mul_(scale)
+        clip = self.recipe.optimiser.clip_norm
+        return float(self.accelerator.clip_grad_norm_(self.shared.parameters(), clip))
+
+    def _give_up(self, suspect: PageBatch, *, own_loss: float, loss: float, norm: float) -> None:
+        """Keep the batch that made a number of no use, and end.
+
+        Raises:
+            LightSeekError: Always.
+        """
+        folder = self.folder.path / "bad-batch"
+        if math.isfinite(loss) or not math.isfinite(own_loss):
+            keep_bad_batch(folder, suspect, rank=self.accelerator.process_index)
+        saved = self.folder.load_as(PageProgress)
+        raise LightSeekError(
+            f"loss {loss:.4g}, gradient {norm:.4g} at step {self.progress.step}: the batch is in "
+            f"{folder}, the last checkpoint is of step {saved[1].step if saved else 0}; look at "
+            "its rows, or lower optimiser.rate"
+        )
+
+    def _evaluate(self, report: PageReporter) -> None:
+        """Read held-out pages, once a step; keep the model if it never was as good."""
+        if self.progress.evaluated == self.progress.step:
+            return
+        loss, found = self._read_held_out()
+        best = self.progress.best_loss
+        is_best = best is None or loss < best
+        self.progress = replace(
+            self.progress, evaluated=self.progress.step, best_loss=loss if is_best else best
+        )
+        report.evaluated(self.progress, loss, found, is_best=is_best)
+        if is_best:
+            self._save_copy(self.folder.path / "best")
+
+    def _read_held_out(self) -> tuple[float, Score | None]:
+        """Mean loss over all held-out tokens, and what is read, unless weights are shared out."""
+        self.shared.eval()
+        sums = torch.zeros(2)
+        found = Score()
+        whole = self.accelerator.distributed_type.value != "FSDP"
+        for drawn in self._batches_of(self.held_out):
+            batch = drawn.to(self.accelerator.device)
+            with torch.no_grad():
+                part = self.shared(batch)
+            sums += torch.stack([part.total, part.asked]).float().cpu()
+            if whole:
+                found += self._read(batch)
+        total, asked, *counts = self._sum(torch.cat([sums, torch.tensor(astuple(found))]))
+        return total / asked, Score(*map(int, counts)) if whole else None
+
+    def _read(self, batch: PageBatch) -> Score:
+        """What is read of a batch, against what is taught of it."""
+        kept = (t[(t != IGNORED) & (t != self.tokenizer.eos_id)] for t in batch.targets)
+        truths = [self.tokenizer.decode(ids.tolist()) for ids in kept]
+        # no text has more tokens than bytes
+        most = min(self.recipe.pages.longest, int(self.held_out.lengths.max()))
+        texts = self.model.read(batch, self.tokenizer, most)
+        return sum((score(r, t) for r, t in zip(texts, truths, strict=True)), start=Score())
+
+    def _save(self) -> None:
+        """Replace the checkpoint and the model beside it."""
+        state = self.state.gather(self.shared, self.optimiser.optimizer)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        with told_of_full_disks(self.folder):
+            self.folder.save(state, self.progress, rank=rank, world=world)
+        self._save_copy(self.folder.model)
+
+    def _save_copy(self, folder: Path) -> None:
+        model = self.state.copy(self.shared)
+        if model is not None and self.accelerator.is_main_process:
+            with told_of_full_disks(self.folder):
+                save_copy(folder, model, self.tokenizer, self.origin, self.progress)
+        self.accelerator.wait_for_everyone()
+
+    def _wait_while_paused(self, report: PageReporter) -> None:
+        if self.folder.pause_file.exists():
+            report.paused()
+        while self.folder.pause_file.exists() and not self.interrupted:
+            time.sleep(1.0)
+
+    def _interrupt(self, signal_number: int, frame: FrameType | None) -> None:
+        self.interrupted = True

@@ -1,0 +1,91 @@
+"""What a run leaves behind beside its checkpoint: models, adapters, the batch that it failed on.
+
+RUN/model/       the last weights: `--model RUN/model`
+RUN/best/        those with the lowest loss on held-out pages
+*/adapters/      what adapters and other parts learnt, where the recipe has adapters
+RUN/bad-batch/   tensors and names of the rows whose loss was no number
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from lightseek.config import preset_names
+from lightseek.errors import LightSeekError
+from lightseek.lora import merge_adapters, save_adapters
+from lightseek.model import LightSeekOCR
+from lightseek.tokenizer import Tokenizer
+from lightseek.train.card import write_record
+from lightseek.train.checkpoint import RunFolder
+from lightseek.train.pages.batch import PageBatch
+from lightseek.train.pages.recipe import PageRecipe
+from lightseek.train.pages.state import PageProgress
+from lightseek.weights import find_model, save_model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What makes the models of a run, for their record."""
+
+    recipe: PageRecipe
+    commit: str | None
+    """Of the code, as the run began."""
+    processes: int
+
+
+def save_copy(
+    folder: Path,
+    model: LightSeekOCR,
+    tokenizer: Tokenizer,
+    origin: Origin,
+    progress: PageProgress,
+) -> None:
+    """Write a model folder; adapters are kept apart too, then merged into the model.
+
+    Args:
+        folder: Gets the model.
+        model: A copy: its adapters are merged for good.
+        tokenizer: Of the model.
+        origin: Of the model.
+        progress: Of the run.
+    """
+    recipe = origin.recipe
+    if recipe.lora is not None:
+        save_adapters(folder / "adapters", model, recipe.lora)
+        merge_adapters(model)
+    save_model(folder, model, tokenizer)
+    start = None if recipe.model in preset_names() else find_model(recipe.model)
+    write_record(
+        folder, recipe, progress, commit=origin.commit, processes=origin.processes, start=start
+    )
+
+
+def keep_bad_batch(folder: Path, batch: PageBatch, *, rank: int) -> None:
+    """Write the tensors of a batch and the names of its rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in batch.tensors().items()}
+    save_file(tensors, folder / f"batch-{rank}.safetensors")
+    text = json.dumps({"rows": batch.names, "grids": batch.grids}, indent=1, ensure_ascii=False)
+    (folder / f"batch-{rank}.json").write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def told_of_full_disks(folder: RunFolder) -> Iterator[None]:
+    """Say in a line that a checkpoint or model could not be written.
+
+    Raises:
+        LightSeekError: If so; what was written before is whole.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        saved = folder.load_as(PageProgress)
+        raise LightSeekError(
+            f"{folder.path} cannot be written ({error}); its last checkpoint, of step "
+            f"{saved[1].step if saved else 0}, is whole: make room, and the same command goes on"
+        ) from error

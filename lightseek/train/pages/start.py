@@ -1,0 +1,145 @@
+"""What a run begins with: a model with weights, or a preset whose parts others have published."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from lightseek.config import DecoderConfig, ModelConfig, preset, preset_names
+from lightseek.errors import UsageError
+from lightseek.fusion import SCALES
+from lightseek.lora import add_adapters
+from lightseek.model import LightSeekOCR
+from lightseek.published import assemble, find_published
+from lightseek.shards import check_shapes
+from lightseek.tokenizer import Tokenizer
+from lightseek.train.pages.recipe import PageRecipe, PartsRecipe
+from lightseek.views import (
+    MODES,
+    UNTILED,
+    Grid,
+    Mode,
+    find_mode,
+    num_positions,
+    num_visual_tokens,
+)
+from lightseek.weights import find_model, load_model
+
+EMBEDDING_STD = 0.02
+"""Of embeddings from nothing: a loud one makes a tied head sure of what it has just read."""
+
+
+def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
+    """The model of a run before its first step, in float32, on the CPU.
+
+    The recipe's mode becomes the model's own, so that it reads as it was taught.
+
+    Raises:
+        UsageError: If the recipe asks for what this model cannot do.
+        ModelError: If a model, a part or a tokenizer cannot be had.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.model in preset_names():
+        config = preset(recipe.model)
+        _check_mode(config, recipe)
+        model, tokenizer = _from_nothing(config, recipe.parts)
+    elif replace(recipe.parts, encoder=None) != PartsRecipe():
+        raise UsageError(
+            f"{recipe.model} has its parts: name [parts] other than encoder for presets"
+        )
+    else:
+        model, tokenizer = load_model(
+            find_model(recipe.model), device=torch.device("cpu"), dtype=torch.float32
+        )
+    _check_mode(model.config, recipe)
+    if recipe.parts.encoder is not None:
+        _take_encoder(model, recipe.parts.encoder)
+    model.config = replace(model.config, mode=recipe.pages.mode)
+    prepare_parts(model, recipe)
+    return model, tokenizer
+
+
+def prepare_parts(model: LightSeekOCR, recipe: PageRecipe) -> None:
+    """Freeze what the recipe freezes, and give the decoder its adapters."""
+    model.freeze(recipe.freeze)
+    if recipe.lora is not None:
+        add_adapters(model, recipe.lora)
+
+
+def _from_nothing(config: ModelConfig, parts: PartsRecipe) -> tuple[LightSeekOCR, Tokenizer]:
+    if parts.language is not None:
+        tokenizer = Tokenizer.of_language_model(find_published(parts.language))
+    elif parts.tokenizer is not None:
+        tokenizer = Tokenizer.from_folder(find_model(parts.tokenizer))
+        assert isinstance(config.decoder, DecoderConfig)
+        config = replace(config, decoder=replace(config.decoder, vocab_size=len(tokenizer)))
+    else:
+        raise UsageError(
+            "a decoder from nothing needs a tokenizer: make one by `lightseek tokenizer` and name "
+            "its folder in parts.tokenizer, or name a parts.language"
+        )
+    model = assemble(config, sam=parts.sam, clip=parts.clip, language=parts.language)
+    if parts.language is None:
+        nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
+    return model, tokenizer
+
+
+def _take_encoder(model: LightSeekOCR, name: str) -> None:
+    """Copy all of another encoder but its projector, which fits its own decoder."""
+    other, _ = load_model(find_model(name), device=torch.device("cpu"), dtype=torch.float32)
+    theirs, ours = (
+        {n: p for n, p in m.encoder.named_parameters() if not n.startswith("projector.")}
+        for m in (other, model)
+    )
+    check_shapes(
+        {n: tuple(p.shape) for n, p in ours.items()},
+        {n: tuple(p.shape) for n, p in theirs.items()},
+        source=name,
+    )
+    with torch.no_grad():
+        for at, parameter in ours.items():
+            parameter.copy_(theirs[at])
+
+
+def _check_mode(config: ModelConfig, recipe: PageRecipe) -> None:
+    if config.mode not in MODES:
+        raise UsageError(
+            f"{config.name} reads strips, not pages: train it by a recipe without [pages], such as "
+            "configs/nano.toml"
+        )
+    if not config.decoder.row_marks and find_mode(recipe.pages.mode).tile_px is not None:
+        raise UsageError(
+            f"{config.name} has no marks for rows of tiles: choose a mode without tiles, not "
+            f"{recipe.pages.mode}"
+        )
+
+
+def check_longest(config: ModelConfig, mode: Mode, prompt: int, longest: int) -> None:
+    """Make sure that the decoder has positions for a page and its text.
+
+    Args:
+        config: Of the model.
+        mode: How pages are looked at.
+        prompt: Tokens of the prompt.
+        longest: Tokens of text.
+
+    Raises:
+        UsageError: If it has fewer.
+    """
+    room = config.decoder.max_positions - prompt - _most_positions(config, mode)
+    if longest > room:
+        raise UsageError(
+            f"{config.name} has {config.decoder.max_positions} positions, which leaves {room} for "
+            f"the text of a page in mode {mode.name}: lower pages.longest"
+        )
+
+
+def _most_positions(config: ModelConfig, mode: Mode) -> int:
+    """Positions of the largest page."""
+    if isinstance(config.decoder, DecoderConfig) and config.decoder.cross_attention:
+        return 0
+    if not config.decoder.row_marks:
+        return num_visual_tokens(mode, UNTILED) * SCALES[config.fusion]
+    sizes = range(1, mode.max_tiles + 1)
+    grids = [Grid(c, r) for c in sizes for r in sizes if 1 < c * r <= mode.max_tiles]
+    return max(num_positions(mode, grid) for grid in (UNTILED, *grids))

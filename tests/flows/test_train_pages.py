@@ -1,0 +1,624 @@
+"""Runs on pages with text: what they leave on disk, how they stop, go on, fail and share work."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image, ImageDraw
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lightseek.cli import main
+from lightseek.config import LoraConfig, ModelConfig
+from lightseek.cross import CrossDecoder
+from lightseek.decoder import DecoderLayer
+from lightseek.encoder import ClipBlock, SamBlock
+from lightseek.errors import DataError, LightSeekError, ModelError, UsageError
+from lightseek.language import LanguageDecoder
+from lightseek.lora import load_adapters, merge_adapters
+from lightseek.model import LightSeekOCR
+from lightseek.ocr import OCR
+from lightseek.tokenizer import Tokenizer, train_tokenizer
+from lightseek.train import checkpoint
+from lightseek.train.checkpoint import RunFolder
+from lightseek.train.loss import Part
+from lightseek.train.pages import launch
+from lightseek.train.pages.batch import PageBatch, PageModel
+from lightseek.train.pages.launch import work
+from lightseek.train.pages.loop import PageTrainer, train_pages
+from lightseek.train.pages.recipe import (
+    AdamWRecipe,
+    CosineSchedule,
+    PageRecipe,
+    PagesRecipe,
+    PartsRecipe,
+    StepSchedule,
+    load_any,
+)
+from lightseek.train.pages.state import PageProgress
+from lightseek.views import MODES
+from lightseek.weights import load_model, save_model
+
+pytest.importorskip("accelerate")
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+STEPS = 5
+TEXTS = ("fox", "a lazy dog", "jumps", "over the moon", "Exmoor", "nine", "vex my pig")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_views() -> Iterator[None]:
+    """Modes with views of a few tokens."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        yield
+
+
+def make_small(patch: pytest.MonkeyPatch) -> None:
+    gundam = MODES["gundam"]
+    for name in ("tiny", "base"):
+        patch.setitem(MODES, name, replace(MODES[name], page_px=128))
+    patch.setitem(MODES, "gundam", replace(gundam, page_px=128, tile_px=64, max_tiles=3))
+
+
+@pytest.fixture(autouse=True)
+def _forget_processes() -> Iterator[None]:
+    """What `accelerate` keeps for the whole of a process; a run is one process."""
+    from accelerate.state import AcceleratorState
+
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def draw_pages(folder: Path, texts: tuple[str, ...] = TEXTS) -> Path:
+    folder.mkdir(parents=True)
+    for i, text in enumerate(texts):
+        image = Image.new("RGB", (120 + 10 * i, 160), "white")
+        ImageDraw.Draw(image).text((10, 10), text, "black")
+        image.save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(
+    tiny_base_model: LightSeekOCR,
+    tiny_tokenizer: Tokenizer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> PageRecipe:
+    """Steps of two batches, which cross the ends of epochs."""
+    folder = tmp_path_factory.mktemp("pages")
+    save_model(folder / "model", tiny_base_model, tiny_tokenizer)
+    return PageRecipe(
+        model=str(folder / "model"),
+        seed=3,
+        steps=STEPS,
+        batch=4,
+        accumulate=2,
+        precision="no",
+        evaluate_every=2,
+        pages=PagesRecipe(
+            train=str(draw_pages(folder / "train")),
+            held_out=str(draw_pages(folder / "held-out", TEXTS[:3])),
+            mode="tiny",
+            longest=12,
+        ),
+        optimiser=AdamWRecipe(rate=2e-3, decay=0.01, clip_norm=1.0, rates={"encoder.sam": 1e-3}),
+        schedule=CosineSchedule(kind="cosine", warmup_steps=2, end=0.1),
+    )
+
+
+def go(recipe: PageRecipe, folder: Path, *, steps: int | None = None) -> None:
+    train_pages(recipe, folder, device="cpu", stop_after=steps, save_minutes=60)
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: PageRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    from accelerate.state import AcceleratorState
+
+    folder = tmp_path_factory.mktemp("whole")
+    go(recipe, folder)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return folder
+
+
+def saved(folder: Path) -> tuple[dict[str, Tensor], PageProgress]:
+    found = RunFolder(folder).load_as(PageProgress)
+    assert found is not None
+    return found
+
+
+def curve(folder: Path, name: str) -> list[float]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [event.value for event in events.Scalars(name)]
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    (one, at), (two, there) = saved(folder), saved(other)
+    assert replace(at, seconds=0) == replace(there, seconds=0)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_learns_and_leaves_models_that_read(whole: Path, recipe: PageRecipe) -> None:
+    losses = curve(whole, "loss")
+    assert len(losses) == STEPS
+    assert losses[-1] < losses[0]
+    assert len(curve(whole, "held_out_loss")) == len(curve(whole, "held_out_cer")) == 3
+    _, progress = saved(whole)
+    assert (progress.step, progress.evaluated, progress.pages) == (STEPS, STEPS, 35)
+    assert progress.best_loss == pytest.approx(min(curve(whole, "held_out_loss")))
+    for name in ("model", "best"):
+        page = OCR(whole / name, device="cpu").read(Image.new("RGB", (90, 90)), max_tokens=3)
+        assert len(page.pages) == 1
+    record = json.loads((whole / "model" / "training.json").read_text())
+    assert record[-1]["recipe"]["model"] == recipe.model
+
+
+def test_a_run_that_is_stopped_and_goes_on_equals_an_uninterrupted_one(
+    recipe: PageRecipe, whole: Path, tmp_path: Path
+) -> None:
+    go(recipe, tmp_path, steps=2)
+    assert saved(tmp_path)[1].step == 2
+    with before_step(3, lambda: signal.raise_signal(signal.SIGINT)):
+        go(recipe, tmp_path)
+    assert saved(tmp_path)[1].step == 4, "the step that was begun is finished"
+    go(recipe, tmp_path)
+    assert_same(tmp_path, whole)
+
+
+@contextmanager
+def before_step(step: int, act: Callable[[], None]) -> Iterator[None]:
+    real = PageTrainer._step
+
+    def acting(trainer: PageTrainer, *args: Any, **kwargs: Any) -> Any:
+        if trainer.progress.step == step:
+            act()
+        return real(trainer, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PageTrainer, "_step", acting)
+        yield
+
+
+def small_work(rank: int, *args: Any) -> None:
+    """What the processes of a run do in place of `work`."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        work(rank, *args)
+
+
+def go_in_two(recipe: PageRecipe, folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "work", small_work)
+        launch.train_in_processes(recipe, folder, processes=2, save_minutes=60)
+
+
+def test_two_processes_train_as_one(recipe: PageRecipe, whole: Path, tmp_path: Path) -> None:
+    go_in_two(recipe, tmp_path)
+    for name in ("loss", "hits", "norm", "held_out_loss", "held_out_cer"):
+        assert curve(tmp_path, name) == pytest.approx(curve(whole, name), rel=1e-5), name
+    (one, at), (two, there) = saved(tmp_path), saved(whole)
+    assert one.keys() == two.keys()
+    assert (at.step, at.pages, at.tokens, at.loader) == (
+        there.step,
+        there.pages,
+        there.tokens,
+        there.loader,
+    )
+    go(recipe, tmp_path)
+    again, _ = saved(tmp_path)
+    assert all(torch.equal(again[name], value) for name, value in one.items()), "one goes on"
+
+
+@pytest.mark.slow
+def test_mistakes_come_out_of_processes_in_a_line(recipe: PageRecipe, tmp_path: Path) -> None:
+    with pytest.raises(LightSeekError, match=r"no part encoder\.san") as raised:
+        go_in_two(replace(recipe, freeze=("encoder.san",)), tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_two_processes_are_interrupted_together(recipe: PageRecipe, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        while not (tmp_path / "checkpoint").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "work", small_work)
+        script = pool.submit(interrupt)
+        launch.train_in_processes(
+            replace(recipe, steps=3000), tmp_path, processes=2, save_minutes=0
+        )
+        script.result()
+    assert 1 <= saved(tmp_path)[1].step < 3000
+
+
+def sharing_work(rank: int, *args: Any) -> None:
+    """`small_work` with weights that are shared out."""
+    from accelerate import Accelerator, DistributedType
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Accelerator, "prepare", lambda self, *parts: share_out(*parts))
+        patch.setattr(Accelerator, "is_fsdp2", True)
+        patch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+        small_work(rank, *args)
+
+
+def share_out(model: PageModel, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
+    """What `accelerate` does by FSDP's second version on GPUs; on CPUs it never does."""
+    from accelerate.optimizer import AcceleratedOptimizer
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = [[names[id(p)] for p in group["params"]] for group in optimiser.param_groups]
+    mesh = init_device_mesh("cpu", (2,))
+    for module in [*model.modules()]:
+        if isinstance(module, SamBlock | ClipBlock | CrossDecoder | DecoderLayer):
+            fully_shard(module, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    parameters = dict(model.named_parameters())
+    for group, members in zip(optimiser.param_groups, groups, strict=True):
+        group["params"] = [parameters[name] for name in members]
+    return model, AcceleratedOptimizer(optimiser)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["own", "official"])
+def test_weights_shared_out_train_as_if_each_process_had_all(
+    recipe: PageRecipe, official_folder: Path, tmp_path: Path, family: str
+) -> None:
+    of_family = official(recipe, official_folder) if family == "official" else recipe
+    one, two = tmp_path / "one", tmp_path / "two"
+    go(of_family, one)
+    for steps in (3, None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launch, "work", sharing_work)
+            launch.train_in_processes(
+                of_family, two, processes=2, save_minutes=60, stop_after=steps
+            )
+    for name in ("loss", "norm", "held_out_loss"):
+        assert curve(two, name) == pytest.approx(curve(one, name), rel=1e-4), name
+    with pytest.raises(KeyError):
+        curve(two, "held_out_cer")  # no process has all that reading needs
+    shapes = [{name: t.shape for name, t in saved(run)[0].items()} for run in (one, two)]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(
+    recipe: PageRecipe, tmp_path: Path
+) -> None:
+    go(recipe, tmp_path, steps=2)
+    before = saved(tmp_path)
+    real = PageModel.forward
+
+    def break_at_one(model: PageModel, batch: PageBatch) -> Part:
+        part = real(model, batch)
+        is_there = any(Path(name).stem == "3" for name in batch.names)
+        return part._replace(total=part.total * float("nan")) if is_there else part
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PageModel, "forward", break_at_one)
+        with pytest.raises(LightSeekError, match=r"loss nan, .* checkpoint is of step 2") as raised:
+            go(recipe, tmp_path)
+    assert "\n" not in str(raised.value)
+    rows = json.loads((tmp_path / "bad-batch" / "batch-0.json").read_text())["rows"]
+    assert any(row.endswith("3.png") for row in rows)
+    kept = load_file(tmp_path / "bad-batch" / "batch-0.safetensors")
+    assert kept["pages"].shape == (len(rows), 128, 128, 3)
+    assert len(kept["ids"]) == len(rows)
+    after = saved(tmp_path)
+    assert after[1] == before[1]
+    assert all(torch.equal(after[0][name], value) for name, value in before[0].items())
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("full")])
+def test_a_full_disk_leaves_the_last_checkpoint(
+    recipe: PageRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    go(recipe, tmp_path, steps=1)
+    before = saved(tmp_path)
+
+    def fill(*args: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", fill)
+        with pytest.raises(LightSeekError, match="of step 1, is whole: make room") as raised:
+            go(recipe, tmp_path, steps=1)
+    assert "\n" not in str(raised.value)
+    assert saved(tmp_path)[1] == before[1]
+    go(recipe, tmp_path, steps=1)
+    assert saved(tmp_path)[1].step == 2
+
+
+def test_frozen_parts_stay_and_are_in_no_checkpoint(recipe: PageRecipe, tmp_path: Path) -> None:
+    parts = ("encoder.sam", "encoder.compressor")
+    go(replace(recipe, freeze=parts, precision="bf16"), tmp_path, steps=1)
+    begun = load_file(Path(recipe.model) / "model.safetensors")
+    now = load_file(tmp_path / "model" / "model.safetensors")
+    changed = {name for name, value in now.items() if not torch.equal(value, begun[name])}
+    assert changed
+    assert not any(name.startswith(parts) for name in changed)
+    assert not any(name.startswith("model.encoder.sam") for name in saved(tmp_path)[0])
+
+
+def official(recipe: PageRecipe, folder: Path) -> PageRecipe:
+    """The official family, with pages of different numbers of tiles in a batch."""
+    pages = replace(recipe.pages, mode="gundam", prompt="free")
+    rates = replace(recipe.optimiser, rates={})
+    return replace(recipe, model=str(folder), pages=pages, optimiser=rates)
+
+
+def test_the_official_family_learns_in_tiles(
+    recipe: PageRecipe, official_folder: Path, tmp_path: Path
+) -> None:
+    tiled = replace(official(recipe, official_folder), precision="bf16")
+    go(tiled, tmp_path / "one")
+    assert curve(tmp_path / "one", "loss")[-1] < curve(tmp_path / "one", "loss")[0]
+    go(tiled, tmp_path / "two", steps=3)
+    go(tiled, tmp_path / "two")
+    assert_same(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_two_processes_with_other_tiles_and_experts_train_as_one(
+    recipe: PageRecipe, official_folder: Path, tmp_path: Path
+) -> None:
+    tiled = official(recipe, official_folder)
+    go(tiled, tmp_path / "one")
+    go_in_two(tiled, tmp_path / "two")
+    for name in ("loss", "norm", "held_out_loss"):
+        one, two = curve(tmp_path / "one", name), curve(tmp_path / "two", name)
+        assert two == pytest.approx(one, rel=1e-4), name
+
+
+def test_adapters_learn_and_are_kept_apart_and_merged(recipe: PageRecipe, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    lora = LoraConfig(rank=2, alpha=4, dropout=0.1, targets=("query", "value"))
+    adapted = replace(recipe, lora=lora, freeze=("encoder", "embedding"))
+    go(adapted, tmp_path, steps=3)
+    assert all(".lora_" in name for name in saved(tmp_path)[0])
+    cpu = torch.device("cpu")
+    merged, _ = load_model(tmp_path / "model", device=cpu, dtype=torch.float32)
+    model, _ = load_model(recipe.model, device=cpu, dtype=torch.float32)
+    changed = [n for n, t in model.state_dict().items() if not t.equal(merged.state_dict()[n])]
+    assert changed
+    assert all(name.endswith(("query.weight", "value.weight")) for name in changed)
+    load_adapters(tmp_path / "model" / "adapters", model)
+    merge_adapters(model)
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor.bfloat16().float(), merged.state_dict()[name])
+    go(adapted, tmp_path)
+    go(adapted, tmp_path.with_name("whole"))
+    assert_same(tmp_path, tmp_path.with_name("whole"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "nano"}, "reads strips, not pages"),
+        ({"model": "lightseek-base"}, "needs a tokenizer"),
+        ({"parts": PartsRecipe(sam="here")}, r"other than encoder for presets"),
+        ({"parts": PartsRecipe(encoder="nano")}, "nano does not fit"),
+        ({"freeze": ("encoder.san",)}, "no part encoder.san to freeze"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_a_line(
+    recipe: PageRecipe, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(LightSeekError, match=said) as raised:
+        go(replace(recipe, **change), tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"mode": "gundam"}, "no marks for rows of tiles"),
+        ({"prompt": "free"}, "takes no prompt"),
+        ({"longest": 5000}, "lower pages.longest"),
+        ({"train": "nowhere"}, "does not exist"),
+    ],
+)
+def test_pages_that_do_not_fit_the_model_are_refused_in_a_line(
+    recipe: PageRecipe, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(LightSeekError, match=said) as raised:
+        go(replace(recipe, pages=replace(recipe.pages, **change)), tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_row_of_no_use_is_named(recipe: PageRecipe, tmp_path: Path, workers: int) -> None:
+    data = draw_pages(tmp_path / "data")
+    (data / "2.txt").unlink()
+    pages = replace(recipe.pages, train=str(data), workers=workers)
+    with pytest.raises(DataError, match=r"2\.png: it has no text") as raised:
+        go(replace(recipe, pages=pages), tmp_path / "run")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(
+    recipe: PageRecipe, tiny_base_config: ModelConfig, tiny_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    other = replace(tiny_base_config, compressor=replace(tiny_base_config.compressor, hidden_dim=8))
+    moving = replace(recipe, model=str(tmp_path / "model"))
+    save_model(tmp_path / "model", LightSeekOCR(tiny_base_config), tiny_tokenizer)
+    go(moving, tmp_path / "run", steps=1)
+    save_model(tmp_path / "model", LightSeekOCR(other), tiny_tokenizer)
+    with pytest.raises(ModelError, match="misshapen: model"):
+        go(moving, tmp_path / "run")
+    with pytest.raises(UsageError, match="another recipe"):
+        go(replace(moving, seed=4), tmp_path / "run")
+
+
+def test_features_of_a_frozen_encoder_take_the_place_of_images(
+    recipe: PageRecipe, tmp_path: Path
+) -> None:
+    frozen = replace(recipe, freeze=("encoder.sam", "encoder.compressor", "encoder.clip"))
+    pages = replace(recipe.pages, features=str(tmp_path / "features"))
+    go(frozen, tmp_path / "images")
+    go(replace(frozen, pages=pages), tmp_path / "features-run")
+    losses = curve(tmp_path / "features-run", "loss")
+    assert losses == pytest.approx(curve(tmp_path / "images", "loss"), rel=0.01)
+    with pytest.raises(UsageError, match=r"freeze encoder\.sam"):
+        go(replace(recipe, pages=pages), tmp_path / "learning")
+    other = replace(pages, mode="small")
+    with pytest.raises(DataError, match="features of other preprocessing"):
+        go(replace(frozen, pages=other), tmp_path / "stale")
+
+
+def shipped(stage: int, recipe: PageRecipe, *changes: str) -> PageRecipe:
+    """A recipe of configs/ for two steps on a few pages."""
+    found = load_any(
+        CONFIGS / f"stage{stage}.toml",
+        (
+            f"pages.train={recipe.pages.train}",
+            f"pages.held_out={recipe.pages.held_out}",
+            "pages.longest=20",
+            "pages.workers=0",
+            "accumulate=2",
+            "batch=3",
+            "optimiser.rate=0.01",
+            "schedule.warmup_steps=0",
+            *changes,
+        ),
+    )
+    assert isinstance(found, PageRecipe)
+    return found
+
+
+def tiny_parts(folder: Path) -> tuple[str, ...]:
+    """SAM, CLIP and a language model as they are published, tiny."""
+    import transformers
+
+    vision = {"num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 128}
+    sam = {"hidden_size": 16, "mlp_dim": 24, "output_channels": 8, "global_attn_indexes": [0]}
+    clip = {"hidden_size": 24, "intermediate_size": 32, "patch_size": 16}
+    tokenizer = train_tokenizer([*TEXTS], 280)
+    language = transformers.GPT2Config(
+        n_embd=32, n_layer=2, n_head=2, n_positions=128, vocab_size=len(tokenizer)
+    )
+    made = {
+        "sam": transformers.SamModel(transformers.SamConfig(vision_config={**vision, **sam})),
+        "clip": transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**vision, **clip)),
+        "language": transformers.GPT2LMHeadModel(language),
+    }
+    for part, model in made.items():
+        model.save_pretrained(folder / part)
+    tokenizer.save(folder / "language" / "tokenizer.json")
+    (folder / "language" / "tokenizer_config.json").write_text('{"eos_token": "<eos>"}')
+    return tuple(f"parts.{part}={folder / part}" for part in made)
+
+
+def test_stage_1_trains_a_deep_encoder_with_a_language_model(
+    recipe: PageRecipe, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    stage = shipped(1, recipe, *tiny_parts(tmp_path))
+    go(stage, tmp_path / "run", steps=2)
+    assert saved(tmp_path / "run")[1].tokens > 0
+    cpu = torch.device("cpu")
+    model, _ = load_model(tmp_path / "run" / "model", device=cpu, dtype=torch.float32)
+    assert isinstance(model.decoder, LanguageDecoder)
+
+
+def test_stages_2_and_3_train_the_whole_model_but_sam_and_compressor(
+    recipe: PageRecipe, official_folder: Path, tmp_path: Path, tiny_tokenizer: Tokenizer
+) -> None:
+    cpu = torch.device("cpu")
+    seen, _ = load_model(official_folder, device=cpu, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in seen.encoder.parameters():
+            parameter.mul_(0.5)
+    save_model(tmp_path / "stage1", seen, tiny_tokenizer)
+    two = shipped(2, recipe, f"model={official_folder}", f"parts.encoder={tmp_path / 'stage1'}")
+    go(two, tmp_path / "stage2", steps=2)
+    three = shipped(3, recipe, f"model={tmp_path / 'stage2' / 'model'}")
+    go(three, tmp_path / "stage3", steps=2)
+    model, _ = load_model(tmp_path / "stage3" / "model", device=cpu, dtype=torch.float32)
+    assert model.config.mode == "gundam"
+    begun = seen.state_dict()
+    for name, tensor in model.state_dict().items():
+        if name.startswith(("encoder.sam", "encoder.compressor")):
+            assert torch.equal(tensor, begun[name].bfloat16().float()), name
+    assert not torch.equal(model.embedding.weight, seen.embedding.weight)
+
+
+def test_the_rates_of_a_run() -> None:
+    optimiser = AdamWRecipe(
+        rate=1.0, decay=0.0, clip_norm=1.0, rates={"encoder": 0.1, "encoder.clip": 0.5}
+    )
+    names = ("decoder.x", "encoder.sam.x", "encoder.clip.x", "encoder.clipped.x")
+    assert [optimiser.rate_of(name) for name in names] == [1.0, 0.1, 0.5, 0.1]
+    cosine = CosineSchedule(kind="cosine", warmup_steps=2, end=0.1)
+    assert [cosine.fall(share) for share in (0, 0.5, 1)] == pytest.approx([1.0, 0.55, 0.1])
+    steps = StepSchedule(kind="step", warmup_steps=0, drops=((0.8, 0.3), (0.9, 0.1)))
+    assert [steps.fall(share) for share in (0, 0.79, 0.8, 0.89, 0.95)] == [1, 1, 0.3, 0.3, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("pages.trian=here", "pages.trian"),
+        ("optimizer.rate=1", "optimizer"),
+        ("schedule.kind=linear", "'cosine', 'step'"),
+        ("schedule.drops=[[0.9, 0.1], [0.8, 0.3]]", "schedule"),
+        ("steps=4", "either steps or epochs"),
+        ("pages.mode=huge", "no mode 'huge'"),
+        ("precision=fp16", "precision"),
+        ("lora.rank=4", "lora.alpha"),
+    ],
+)
+def test_a_recipe_with_a_mistake_is_refused_in_a_line(override: str, said: str) -> None:
+    with pytest.raises(LightSeekError, match=said) as raised:
+        load_any(CONFIGS / "stage1.toml", (override,))
+    assert "\n" not in str(raised.value)
+
+
+def test_the_command_tells_recipes_apart(recipe: PageRecipe, tmp_path: Path) -> None:
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["train", *arguments, "-o", str(tmp_path / "run")])
+
+    stage, output = str(CONFIGS / "stage1.toml"), ("--device", "cpu")
+    on_gpus = ("--processes", "2", "--device", "cuda")
+    assert "accelerate launch --num_processes 2" in run(stage, *on_gpus).output
+    assert "--set model=nano" in run(stage, "--from", "nano").output
+    refused = run(stage, "--set", "pages.trian=1", *output)
+    assert (refused.exit_code, "pages.trian" in refused.output) == (2, True)
+    changes = [
+        f"--set={change}"
+        for change in (
+            f"model={recipe.model}",
+            "parts={}",
+            "pages.mode=tiny",
+            "accumulate=1",
+            "batch=7",
+            f"pages.train={recipe.pages.train}",
+            f"pages.held_out={recipe.pages.held_out}",
+            "pages.longest=9",
+            "pages.workers=0",
+            "precision=no",
+        )
+    ]
+    done = run(stage, *changes, *output, "--stop-after", "1")
+    assert done.exit_code == 0, done.output
+    assert saved(tmp_path / "run")[1].step == 1
