@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightseek.errors import ModelError
 
-SHARD_BYTES = 512 * 2**20
+SHARD_BYTES = 256 * 2**20
 """Size at which a file is full: what is written is in memory for so long."""
 INDEX = ".index.json"
 

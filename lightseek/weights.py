@@ -177,10 +177,13 @@ def load_weights(
     kept = int8_tensors(model)
     for file in find_shards(path):
         with open_shard(file) as shard:
-            # one by one: what is cast or moved is never in memory twice
+            # one by one: what is cast, moved or packed is never in memory twice; a copy of what is
+            # neither lets go of the file beside it
             tensors = {
                 names[name]: shard.get_tensor(name).to(
-                    device=device, dtype=None if names[name] in kept else dtype
+                    device=device,
+                    dtype=None if names[name] in kept else dtype,
+                    copy=bool(kept) and names[name] not in kept,
                 )
                 for name in shard.keys()  # noqa: SIM118 - not a dict
                 if name in names

@@ -167,7 +167,7 @@ def count_flops(config: ModelConfig, views: list[Tensor]) -> int:
 def _encode_seconds(model: LightSeekOCR, pages: dict[str, list[Tensor]]) -> dict[str, float]:
     with torch.inference_mode():
         return {
-            mode: best_seconds(lambda views=views: _encode(model, views), times=3)  # type: ignore[misc]
+            mode: best_seconds(lambda views=views: _encode(model, views), times=2)  # type: ignore[misc]
             for mode, views in pages.items()
         }
 
