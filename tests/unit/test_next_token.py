@@ -43,6 +43,7 @@ def test_the_loss_is_that_of_each_text_by_itself(
     assert found.asked == sum(len(text) + 1 for text in texts)
 
 
+@torch.inference_mode()
 def test_padding_teaches_nothing(tiny_base_model: LightSeekOCR, tiny_tokenizer: Tokenizer) -> None:
     texts = [tiny_tokenizer.encode(text) for text in TEXTS]
     ids, targets = side_by_side(texts, tiny_tokenizer)
