@@ -320,6 +320,20 @@ def test_lines_of_the_log_tell_loss_speed_and_end(
     assert len(curves(tmp_path)["held_out_cer"]) == 1
 
 
+def test_text_alone_can_be_learnt_from_strips_of_several_lines(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    stages = (Stage(until=1.0, widths=(256,), lines=(2,), difficulty=0.0),)
+    loss = LossRecipe(glyphs=0.0, places=0.0)
+    go(replace(recipe, stages=stages, loss=loss, steps=2, evaluate_every=2), tmp_path)
+    found = curves(tmp_path)
+    assert len(found["held_out_cer"]) == 1
+    assert found["text_loss"][0] > 3
+    assert found["place_loss"] == found["patch_hits"] == found["token_hits"] == [0, 0]
+    model, _ = load_model(tmp_path / "model", device="cpu")
+    assert model.place is None
+
+
 def test_the_model_folder_reads(whole: Path) -> None:
     model, tokenizer = load_model(whole / "model", device=torch.device("cpu"), dtype=torch.float32)
     masters = saved(whole)
