@@ -330,7 +330,6 @@ def test_text_alone_can_be_learnt_from_strips_of_several_lines(
     assert len(found["held_out_cer"]) == 1
     assert found["text_loss"][0] > 3
     assert found["place_loss"] == found["patch_hits"] == found["token_hits"] == [0, 0]
-    model, _ = load_model(tmp_path / "model", device="cpu")
     model, _ = load_model(tmp_path / "model", device=torch.device("cpu"), dtype=torch.float32)
 
 
