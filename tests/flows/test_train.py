@@ -331,6 +331,7 @@ def test_text_alone_can_be_learnt_from_strips_of_several_lines(
     assert found["text_loss"][0] > 3
     assert found["place_loss"] == found["patch_hits"] == found["token_hits"] == [0, 0]
     model, _ = load_model(tmp_path / "model", device=torch.device("cpu"), dtype=torch.float32)
+    assert model.place is None
 
 
 def test_the_model_folder_reads(whole: Path) -> None:
