@@ -22,7 +22,8 @@ from torch.multiprocessing.spawn import ProcessContext, ProcessRaisedException, 
 
 from lightseek.attention import Mlp
 from lightseek.config import ModelConfig, preset
-from lightseek.decoder import SelfAttention
+from lightseek.cross import CrossAttention
+from lightseek.decoder import SelfAttention, SwiGlu
 from lightseek.encoder import Attention, Residual
 from lightseek.errors import LightSeekError, UsageError
 from lightseek.eval.metrics import Score, score
@@ -322,19 +323,20 @@ def make_model(job: Job, config: ModelConfig) -> LightSeekOCR:
     model = LightSeekOCR(config)
     if job.start is None:
         silence_residuals(model)
+        nn.init.normal_(model.embedding.weight, std=0.02)
         return model
     folder = find_model(job.start)
     load_weights(model, folder / WEIGHTS, device=torch.device("cpu"), dtype=torch.float32)
     return model
 
 
-def silence_residuals(model: LightSeekOCR) -> None:
-    """Zero the last layer of every residual branch: a fresh model begins as its skip path."""
-    for module in model.modules():
+def silence_residuals(part: nn.Module) -> None:
+    """Zero the last layer of every residual branch: a fresh part begins as its skip path."""
+    for module in part.modules():
         last: nn.Module | None = None
-        if isinstance(module, Attention | SelfAttention):
+        if isinstance(module, Attention | SelfAttention | CrossAttention):
             last = module.out
-        elif isinstance(module, Mlp):
+        elif isinstance(module, Mlp | SwiGlu):
             last = module.down
         elif isinstance(module, Residual):
             last = module.conv2
@@ -342,4 +344,3 @@ def silence_residuals(model: LightSeekOCR) -> None:
             nn.init.zeros_(last.weight)
             if last.bias is not None:
                 nn.init.zeros_(last.bias)
-    nn.init.normal_(model.embedding.weight, std=0.02)

@@ -14,6 +14,7 @@ from lightseek.published import assemble, find_published
 from lightseek.shards import check_shapes
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.pages.recipe import PageRecipe, PartsRecipe
+from lightseek.train.run import silence_residuals
 from lightseek.views import (
     MODES,
     UNTILED,
@@ -79,7 +80,12 @@ def _from_nothing(config: ModelConfig, parts: PartsRecipe) -> tuple[LightSeekOCR
             "its folder in parts.tokenizer, or name a parts.language"
         )
     model = assemble(config, sam=parts.sam, clip=parts.clip, language=parts.language)
+    if parts.sam is None:
+        silence_residuals(model.encoder.sam)
+    if parts.clip is None:
+        silence_residuals(model.encoder.clip)
     if parts.language is None:
+        silence_residuals(model.decoder)
         nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
     return model, tokenizer
 
