@@ -19,7 +19,8 @@ SCALES = {"channels": 1, "sequence": 2}
 
 
 EMBEDDING_STD = 0.02
-"""Size of the vectors of a fresh embedding, and of the places that are added to visual tokens."""
+"""Of fresh embeddings, and of the places that are added to them and to visual tokens: a loud one
+makes a tied head sure of what it has just read."""
 
 
 class Projector(nn.Module):

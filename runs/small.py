@@ -13,11 +13,11 @@ from pathlib import Path
 
 import click
 import torch
-from results import fill
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightseek.config import validate
 from lightseek.eval.metrics import Score, score
+from lightseek.eval.report import fill
 from lightseek.model import LightSeekOCR
 from lightseek.reader import read_strips
 from lightseek.tokenizer import Tokenizer
@@ -28,7 +28,6 @@ from lightseek.weights import default_dtype, load_model
 
 LINES = (1, 2, 3, 4)
 SEED = 11
-BEGIN = "<!-- tables: begin (written by runs/small.py) -->"
 POINTS = 8
 """Rows of the table of the curve."""
 
@@ -64,7 +63,7 @@ def main(folders: tuple[Path, ...], page: Path | None, strips: int) -> None:
     if page is None:
         click.echo("\n\n".join(tables))
     else:
-        page.write_text(fill(page, tables, BEGIN), encoding="utf-8")
+        page.write_text(fill(page.read_text(encoding="utf-8"), "tables", tables), encoding="utf-8")
 
 
 def open_run(folder: Path) -> Run:

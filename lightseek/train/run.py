@@ -24,10 +24,11 @@ from lightseek.attention import Mlp
 from lightseek.config import LanguageConfig, ModelConfig, preset
 from lightseek.cross import CrossAttention
 from lightseek.data.strips import LINE_PX
-from lightseek.decoder import SelfAttention
+from lightseek.decoder import SelfAttention, SwiGlu
 from lightseek.encoder import Attention, Residual
 from lightseek.errors import LightSeekError, UsageError
 from lightseek.eval.metrics import Score, score
+from lightseek.fusion import EMBEDDING_STD
 from lightseek.model import LightSeekOCR
 from lightseek.reader import read_strips
 from lightseek.tokenizer import character_tokenizer
@@ -335,19 +336,20 @@ def make_model(job: Job, config: ModelConfig) -> LightSeekOCR:
     model = LightSeekOCR(config)
     if job.start is None:
         silence_residuals(model)
+        nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
         return model
     folder = find_model(job.start)
     load_weights(model, folder / WEIGHTS, device=torch.device("cpu"), dtype=torch.float32)
     return model
 
 
-def silence_residuals(model: LightSeekOCR) -> None:
-    """Zero the last layer of every residual branch: a fresh model begins as its skip path."""
-    for module in model.modules():
+def silence_residuals(part: nn.Module) -> None:
+    """Zero the last layer of every residual branch: a fresh part begins as its skip path."""
+    for module in part.modules():
         last: nn.Module | None = None
         if isinstance(module, Attention | SelfAttention | CrossAttention):
             last = module.out
-        elif isinstance(module, Mlp):
+        elif isinstance(module, Mlp | SwiGlu):
             last = module.down
         elif isinstance(module, Residual):
             last = module.conv2
@@ -355,4 +357,3 @@ def silence_residuals(model: LightSeekOCR) -> None:
             nn.init.zeros_(last.weight)
             if last.bias is not None:
                 nn.init.zeros_(last.bias)
-    nn.init.normal_(model.embedding.weight, std=0.02)

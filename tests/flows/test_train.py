@@ -23,6 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from lightseek.config import ModelConfig, load_config
+from lightseek.cross import CrossDecoder
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.strips import StripRenderer
 from lightseek.errors import LightSeekError, ModelError, UsageError
@@ -382,6 +383,15 @@ def test_a_fresh_model_begins_as_its_skip_path(tiny_model: LightSeekOCR) -> None
     for layer in model.decoder.layers:
         rotary = model.decoder.rotary(torch.arange(5)[None], before)
         assert torch.equal(layer(before, rotary, None, None), before)
+
+
+def test_a_fresh_cross_attention_model_does_too(tiny_base_model: LightSeekOCR) -> None:
+    model = copy.deepcopy(tiny_base_model)
+    silence_residuals(model)
+    assert isinstance(model.decoder, CrossDecoder)
+    text = torch.randn(1, 5, 32)
+    written = model.decoder(torch.randn(1, 8, 32), text)
+    assert torch.equal(written, model.decoder.norm(text))
 
 
 def test_a_small_model_learns_eight_strips_by_heart(

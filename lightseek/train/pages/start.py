@@ -7,13 +7,14 @@ from torch import nn
 
 from lightseek.config import DecoderConfig, ModelConfig, preset, preset_names
 from lightseek.errors import UsageError
-from lightseek.fusion import SCALES
+from lightseek.fusion import EMBEDDING_STD, SCALES
 from lightseek.lora import add_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.published import assemble, find_published
 from lightseek.shards import check_shapes
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.pages.recipe import PageRecipe, PartsRecipe
+from lightseek.train.run import silence_residuals
 from lightseek.views import (
     MODES,
     UNTILED,
@@ -24,9 +25,6 @@ from lightseek.views import (
     num_visual_tokens,
 )
 from lightseek.weights import find_model, load_model
-
-EMBEDDING_STD = 0.02
-"""Of embeddings from nothing: a loud one makes a tied head sure of what it has just read."""
 
 
 def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
@@ -79,7 +77,12 @@ def _from_nothing(config: ModelConfig, parts: PartsRecipe) -> tuple[LightSeekOCR
             "its folder in parts.tokenizer, or name a parts.language"
         )
     model = assemble(config, sam=parts.sam, clip=parts.clip, language=parts.language)
+    if parts.sam is None:
+        silence_residuals(model.encoder.sam)
+    if parts.clip is None:
+        silence_residuals(model.encoder.clip)
     if parts.language is None:
+        silence_residuals(model.decoder)
         nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
     return model, tokenizer
 
