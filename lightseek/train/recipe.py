@@ -84,7 +84,7 @@ class Recipe:
 
     __pydantic_config__: ClassVar = STRICT
     model: str
-    """Preset."""
+    """A preset, or a file of sizes like those of the presets."""
     seed: int
     steps: PositiveInt
     units: PositiveInt

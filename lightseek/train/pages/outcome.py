@@ -15,7 +15,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from lightseek.config import preset_names
+from lightseek.config import names_preset
 from lightseek.errors import LightSeekError
 from lightseek.lora import merge_adapters, save_adapters
 from lightseek.model import LightSeekOCR
@@ -59,7 +59,7 @@ def save_copy(
         save_adapters(folder / "adapters", model, recipe.lora)
         merge_adapters(model)
     save_model(folder, model, tokenizer)
-    start = None if recipe.model in preset_names() else find_model(recipe.model)
+    start = None if names_preset(recipe.model) else find_model(recipe.model)
     write_record(
         folder, recipe, progress, commit=origin.commit, processes=origin.processes, start=start
     )

@@ -122,7 +122,8 @@ class PageRecipe:
 
     __pydantic_config__: ClassVar = STRICT
     model: str
-    """A preset, to begin from nothing; or a model folder or hub id, to go on with its weights."""
+    """A preset or a file of sizes, to begin from nothing; or a model folder or hub id, to go on
+    with its weights."""
     seed: int
     steps: PositiveInt | None = None
     """Length of the run in steps; or else give `epochs`."""

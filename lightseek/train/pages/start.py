@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from lightseek.config import DecoderConfig, ModelConfig, preset, preset_names
+from lightseek.config import DecoderConfig, ModelConfig, names_preset, preset
 from lightseek.errors import UsageError
 from lightseek.fusion import EMBEDDING_STD, SCALES
 from lightseek.lora import add_adapters
@@ -37,7 +37,7 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
         ModelError: If a model, a part or a tokenizer cannot be had.
     """
     torch.manual_seed(recipe.seed)
-    if recipe.model in preset_names():
+    if names_preset(recipe.model):
         config = preset(recipe.model)
         _check_mode(config, recipe)
         model, tokenizer = _from_nothing(config, recipe.parts)
