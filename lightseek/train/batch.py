@@ -197,13 +197,15 @@ class StripBatches(Dataset[Batch]):
         return sample
 
 
-def held_out_strips(recipe: Recipe, model: ModelConfig, tokenizer: Tokenizer) -> list[StripSample]:
+def held_out_strips(
+    recipe: Recipe, model: ModelConfig, tokenizer: Tokenizer, count: int | None = None
+) -> list[StripSample]:
     """Strips of text and font families that no batch ever shows."""
     batches = StripBatches(recipe, model, tokenizer, held_out=True)
     rng = random.Random(HELD_OUT_SEED)
     last = recipe.stages[-1]
     width = max(last.widths)
-    lines = [last.lines[i % len(last.lines)] for i in range(HELD_OUT_STRIPS)]
+    lines = [last.lines[i % len(last.lines)] for i in range(count or HELD_OUT_STRIPS)]
     return [batches.draw(rng, width, last.difficulty, most) for most in lines]
 
 

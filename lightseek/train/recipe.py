@@ -172,15 +172,25 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def _set(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
-    *tables, last = key.strip().split(".")
+    *tables, last = (int(k) if k.isdecimal() else k for k in key.strip().split("."))
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
     if not equals:
         raise UsageError(f"--set {override}: write key=value, such as optimiser.muon_rate=0.003")
+    at: Any = data
     for table in tables:
-        data = data.setdefault(table, {})
-        if not isinstance(data, dict):
-            raise ModelError(f"--set {override}: {table} is no table")
-    data[last] = parsed
+        at = at.setdefault(table, {}) if isinstance(at, dict) else _item(at, table, override)
+    if isinstance(at, dict):
+        at[last] = parsed
+    else:
+        _item(at, last, override)
+        at[last] = parsed
+
+
+def _item(items: Any, at: int | str, override: str) -> Any:
+    """One of the tables of a list, such as `stages.0`."""
+    if not isinstance(items, list) or not isinstance(at, int) or at >= len(items):
+        raise ModelError(f"--set {override}: no table or list has {at!r} there")
+    return items[at]
