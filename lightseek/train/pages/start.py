@@ -56,8 +56,8 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
     _check_mode(model.config, recipe)
     if model.config.int8 and recipe.lora is None:
         raise UsageError(
-            f"{recipe.model} is in 8 bits, which do not learn: give it adapters by [lora], or train "
-            "the model that it was made from"
+            f"{recipe.model} is in 8 bits, which do not learn: give it adapters by [lora], or "
+            "train the model that it was made from"
         )
     if recipe.parts.encoder is not None:
         _take_encoder(model, recipe.parts.encoder)
