@@ -23,13 +23,12 @@ from typing import Any
 
 import click
 import torch
-from results import fill
 
 from lightseek.data.corpus import Corpus
 from lightseek.data.fonts import Face, load_faces, split_families
 from lightseek.data.strips import StripRenderer, StripSample
 from lightseek.eval.metrics import Score, score
-from lightseek.eval.report import Machine
+from lightseek.eval.report import Machine, fill
 from lightseek.reader import read_strips
 from lightseek.tokenizer import LATIN, character_tokenizer
 from lightseek.train.batch import HELD_OUT_SEED
@@ -41,8 +40,6 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "finetune.md"
 WORK = ROOT / "build" / "finetune"
 CONFIGS = ROOT / "configs"
-NANO = ("<!-- nano: begin (written by runs/finetune.py) -->", "<!-- nano: end -->")
-STEP = ("<!-- step: begin (written by runs/finetune.py) -->", "<!-- step: end -->")
 
 TUNED = ("@expo-google-fonts/unifrakturmaguntia", "@expo-google-fonts/unifrakturcook")
 NEVER = ("@expo-google-fonts/manufacturing-consent",)
@@ -156,6 +153,7 @@ def nano(base: Path, changes: tuple[str, ...]) -> None:
     found = {
         "machine": Machine.here().cpu,
         "strips": STRIPS,
+        "changes": list(changes),
         "cer": {trial.name: {m: trial.cer(path) for m, path in models.items()} for trial in trials},
         "runs": {way: record(Path(models[way])) for way in WAYS},
     }
@@ -249,18 +247,20 @@ def save(path: Path, found: dict[str, Any]) -> None:
 
 def write_page() -> None:
     """Fill both tables of the page from what was found so far."""
-    for name, to_table, marks in (("nano", nano_table, NANO), ("step", step_table, STEP)):
+    for name, to_table in (("nano", nano_table), ("step", step_table)):
         file = WORK / f"{name}.json"
         if file.exists():
             table = to_table(json.loads(file.read_text(encoding="utf-8")))
-            PAGE.write_text(fill(PAGE, [table], *marks), encoding="utf-8")
+            PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), name, [table]), encoding="utf-8")
 
 
 def nano_table(found: dict[str, Any]) -> str:
     """Errors before and after, and what it took."""
     names = ["nano", *WAYS]
+    changed = "".join(f" `--set {change}`" for change in found["changes"])
     rows = [
-        f"{found['machine']}, cores shared with other work. CER % of {found['strips']} lines each:",
+        f"{found['machine']}, cores shared with other work. CER % of {found['strips']} lines each"
+        + (f", recipes with{changed}:" if changed else ":"),
         "",
         f"| read | {' | '.join(['nano', *(f'tuned, {way}' for way in WAYS)])} |",
         "| :-- |" + " --: |" * len(names),

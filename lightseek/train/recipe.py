@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from lightseek.config import STRICT, TOKEN_PX, LoraConfig, validate
 from lightseek.errors import ModelError, UsageError
@@ -71,8 +71,10 @@ class LossRecipe:
     """Weights beside the next-token loss."""
 
     __pydantic_config__: ClassVar = STRICT
-    glyphs: float
-    places: float
+    glyphs: NonNegativeFloat
+    """Of the glyph maps; zero trains without them."""
+    places: NonNegativeFloat
+    """Of where characters stand; zero trains a model without place heads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +87,8 @@ class Stage:
     """Strip widths in pixels; one is drawn for every step, so repeat what is wanted often."""
     difficulty: Share
     """0 clean to 1 fully degraded, at the end of the stage; it grows from the stage before."""
+    lines: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1,)
+    """Most lines of a strip, and so its height; one is drawn for every step."""
     glyphs_only: bool = False
     """Teach the encoder to see before the decoder learns to read."""
 
@@ -95,7 +99,7 @@ class Recipe:
 
     __pydantic_config__: ClassVar = STRICT
     model: str
-    """Preset."""
+    """A preset, or a file of sizes like those of the presets."""
     seed: int
     steps: PositiveInt
     units: PositiveInt
@@ -123,9 +127,14 @@ class Recipe:
         """Width of the widest strips."""
         return max(width for stage in self.stages for width in stage.widths)
 
-    def strips(self, width: int) -> int:
-        """Strips of a width in one step, over all processes."""
-        return self.units * UNIT_PX // width
+    @property
+    def most_lines(self) -> int:
+        """Lines of the highest strips."""
+        return max(lines for stage in self.stages for lines in stage.lines)
+
+    def strips(self, width: int, lines: int = 1) -> int:
+        """Strips of a width, with so many lines, in one step, over all processes."""
+        return self.units * UNIT_PX // (width * lines)
 
     def stage(self, step: int) -> Stage:
         """The stage that a step belongs to."""

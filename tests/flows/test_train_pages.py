@@ -28,11 +28,12 @@ from lightseek.errors import DataError, LightSeekError, ModelError, UsageError
 from lightseek.language import LanguageDecoder
 from lightseek.model import LightSeekOCR
 from lightseek.ocr import OCR
+from lightseek.published import load_sam
 from lightseek.tokenizer import Tokenizer, train_tokenizer
 from lightseek.train import checkpoint
 from lightseek.train.checkpoint import RunFolder
 from lightseek.train.loss import Part
-from lightseek.train.pages import launch
+from lightseek.train.pages import launch, start
 from lightseek.train.pages.batch import PageBatch, PageModel
 from lightseek.train.pages.launch import work
 from lightseek.train.pages.loop import PageTrainer, train_pages
@@ -537,6 +538,29 @@ def test_stage_1_trains_a_deep_encoder_with_a_language_model(
     cpu = torch.device("cpu")
     model, _ = load_model(tmp_path / "run" / "model", device=cpu, dtype=torch.float32)
     assert isinstance(model.decoder, LanguageDecoder)
+
+
+def test_what_is_fresh_begins_as_its_skip_path_and_what_is_published_stays(
+    recipe: PageRecipe,
+    tiny_base_config: ModelConfig,
+    tiny_tokenizer: Tokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(start, "preset", lambda name: tiny_base_config)
+    sam = tiny_parts(tmp_path)[0].partition("=")[2]
+    tiny_tokenizer.save(tmp_path / "tokenizer.json")
+    parts = PartsRecipe(sam=sam, tokenizer=str(tmp_path))
+    model, _ = start.begin_model(replace(recipe, model="lightseek-base", parts=parts))
+    theirs = load_sam(sam).state_dict()
+    for name, tensor in model.encoder.sam.state_dict().items():
+        assert torch.equal(tensor, theirs[name]), name
+    tokens = torch.randn(1, 4, tiny_base_config.clip.dim)
+    for block in model.encoder.clip.blocks:
+        assert torch.equal(block(tokens), tokens)
+    visual, text = torch.randn(1, 8, 32), torch.randn(1, 5, 32)
+    assert torch.equal(model.decoder(visual, text), model.decoder.norm(text))
 
 
 def test_stages_2_and_3_train_the_whole_model_but_sam_and_compressor(

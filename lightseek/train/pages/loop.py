@@ -148,8 +148,9 @@ class PageTrainer:
             return PageRows(pairs, None)
         model = self.model.model
         model.encoder.to(self.accelerator.device)
+        silent = not self.accelerator.is_main_process
         with self.accelerator.main_process_first(), self.accelerator.autocast():
-            return PageRows(pairs, features_of(Path(folder), model, pairs, mode))
+            return PageRows(pairs, features_of(Path(folder), model, pairs, mode, silent=silent))
 
     def _batches_of(self, rows: PageRows, *, workers: int = 0) -> BatchLoader[PageRow, PageBatch]:
         return BatchLoader(

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lightseek.config import preset_names
+from lightseek.config import names_preset
 from lightseek.errors import LightSeekError
 from lightseek.lora import Settings, merge_adapters, save_adapters
 from lightseek.model import LightSeekOCR
@@ -80,7 +80,7 @@ def save_copy(
 
 def _write_record(folder: Path, origin: Origin, progress: PageProgress) -> None:
     recipe = origin.recipe
-    start = None if recipe.model in preset_names() else find_model(recipe.model)
+    start = None if names_preset(recipe.model) else find_model(recipe.model)
     write_record(
         folder, recipe, progress, commit=origin.commit, processes=origin.processes, start=start
     )

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from lightseek.config import STRICT, LoraConfig, preset_names, validate
+from lightseek.config import STRICT, LoraConfig, names_preset, validate
 from lightseek.train.recipe import Recipe, Share, read_recipe
 from lightseek.views import find_mode
 
@@ -122,7 +122,8 @@ class PageRecipe:
 
     __pydantic_config__: ClassVar = STRICT
     model: str
-    """A preset, to begin from nothing; or a model folder or hub id, to go on with its weights."""
+    """A preset or a file of sizes, to begin from nothing; or a model folder or hub id, to go on
+    with its weights."""
     seed: int
     steps: PositiveInt | None = None
     """Length of the run in steps; or else give `epochs`."""
@@ -153,7 +154,7 @@ class PageRecipe:
     @property
     def adapts_model(self) -> bool:
         """Whether adapters are learnt for a model that is there: they alone are saved then."""
-        return self.lora is not None and self.model not in preset_names()
+        return self.lora is not None and not names_preset(self.model)
 
     def num_steps(self, batches: int) -> int:
         """Steps of the run, an epoch being so many batches."""

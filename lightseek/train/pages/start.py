@@ -5,15 +5,16 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from lightseek.config import DecoderConfig, ModelConfig, preset, preset_names
+from lightseek.config import DecoderConfig, ModelConfig, names_preset, preset
 from lightseek.errors import UsageError
-from lightseek.fusion import SCALES
+from lightseek.fusion import EMBEDDING_STD, SCALES
 from lightseek.lora import add_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.published import assemble, find_published
 from lightseek.shards import check_shapes
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.pages.recipe import PageRecipe, PartsRecipe
+from lightseek.train.run import silence_residuals
 from lightseek.views import (
     MODES,
     UNTILED,
@@ -26,8 +27,6 @@ from lightseek.views import (
 from lightseek.weights import find_model, load_model
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
-EMBEDDING_STD = 0.02
-"""Of embeddings from nothing: a loud one makes a tied head sure of what it has just read."""
 
 
 def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
@@ -41,7 +40,7 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
         ModelError: If a model, a part or a tokenizer cannot be had.
     """
     torch.manual_seed(recipe.seed)
-    if recipe.model in preset_names():
+    if names_preset(recipe.model):
         config = preset(recipe.model)
         _check_mode(config, recipe)
         model, tokenizer = _from_nothing(config, recipe.parts)
@@ -96,7 +95,12 @@ def _from_nothing(config: ModelConfig, parts: PartsRecipe) -> tuple[LightSeekOCR
             "its folder in parts.tokenizer, or name a parts.language"
         )
     model = assemble(config, sam=parts.sam, clip=parts.clip, language=parts.language)
+    if parts.sam is None:
+        silence_residuals(model.encoder.sam)
+    if parts.clip is None:
+        silence_residuals(model.encoder.clip)
     if parts.language is None:
+        silence_residuals(model.decoder)
         nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
     return model, tokenizer
 
