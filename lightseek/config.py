@@ -183,7 +183,7 @@ class LanguageConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraConfig:
-    """Adapters of a decoder: matrices of low rank beside its own (arXiv 2106.09685)."""
+    """Adapters: matrices of low rank beside those of a model (arXiv 2106.09685)."""
 
     __pydantic_config__: ClassVar = STRICT
     rank: int
@@ -191,7 +191,9 @@ class LoraConfig:
     """What they add is scaled by this over the rank."""
     dropout: float
     targets: tuple[str, ...]
-    """Names of the linear layers that get one, such as `query` or `q_proj`."""
+    """Names of the layers that get one, such as `query` or `q_proj`."""
+    parts: tuple[str, ...] = ("decoder",)
+    """Parts of the model that these layers are looked for in; all else of them is frozen."""
 
 
 def _decoder_kind(data: Any) -> str:

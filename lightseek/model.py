@@ -216,7 +216,8 @@ class LightSeekOCR(nn.Module):
         """
         for part in parts:
             frozen = [p for name, p in self.named_parameters() if f"{name}.".startswith(f"{part}.")]
-            if not frozen:
+            # what is in 8 bits has no parameters
+            if not frozen and part not in dict(self.named_modules()):
                 raise UsageError(f"the model has no part {part} to freeze: see `lightseek info`")
             for parameter in frozen:
                 parameter.requires_grad_(False)

@@ -138,6 +138,18 @@ class StripBatches(Dataset[Batch]):
         return StripRenderer(self.faces, self.tokenizer.ids)
 
     @cached_property
+    def new(self) -> tuple[Corpus, StripRenderer] | None:
+        """What the model is to learn besides: text, and what draws it.
+
+        Raises:
+            UsageError: If a folder has no text or no fonts.
+        """
+        if (new := self.recipe.data.new) is None:
+            return None
+        corpus = Corpus.load(Path(new.text), LATIN, held_out=self.held_out)
+        return corpus, StripRenderer(load_faces(Path(new.fonts), LATIN), self.tokenizer.ids)
+
+    @cached_property
     def typeset(self) -> TypesetStrips:
         """What cuts strips from typeset pages."""
         setter = PageSetter(Path(self.recipe.data.fonts), self.faces, self.corpus)
@@ -180,19 +192,19 @@ class StripBatches(Dataset[Batch]):
         self, rng: random.Random, width: int, difficulty: float, lines: int = 1
     ) -> StripSample:
         """One strip with text that a strip of this size can hold."""
-        share = self.recipe.data.typeset_share if lines == 1 else 0.0
+        data = self.recipe.data
+        share = data.typeset_share if lines == 1 else 0.0
         if share and rng.random() < share:
             sample = self.typeset.draw(rng, width, difficulty)
         else:
-            text = self.corpus.sample(rng, lines * width // 5)
+            new = self.new if data.new and rng.random() < data.new.share else None
+            corpus, renderer = new or (self.corpus, self.renderer)
+            text = corpus.sample(rng, lines * width // 5)
             if rng.random() < 0.22:  # headings, labels, ends of paragraphs
                 text = " ".join(text.split(" ")[: rng.randint(1, 5)])
-            sample = self.renderer.render(
-                rng, text, width=width, lines=lines, difficulty=difficulty
-            )
-        if (
-            len(sample.text) >= sample.image.size // PX_PER_CHARACTER
-        ):  # more than the reader waits for
+            sample = renderer.render(rng, text, width=width, lines=lines, difficulty=difficulty)
+        # more than the reader waits for
+        if len(sample.text) >= sample.image.size // PX_PER_CHARACTER:
             return self.draw(rng, width, difficulty, lines)
         return sample
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from lightseek.config import STRICT, TOKEN_PX, validate
+from lightseek.config import STRICT, TOKEN_PX, LoraConfig, validate
 from lightseek.errors import ModelError, UsageError
 
 UNIT_PX = 256
@@ -19,6 +19,19 @@ UNIT_PX = 256
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(gt=0, multiple_of=TOKEN_PX)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRecipe:
+    """Fonts and text that a model is to learn besides those which it can read."""
+
+    __pydantic_config__: ClassVar = STRICT
+    fonts: str
+    """Folder of `.ttf` and `.otf` files; all are trained on."""
+    text: str
+    """Folder of `*.txt` and `*.txt.xz`."""
+    share: Share
+    """Share of the strips that they make up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +47,8 @@ class DataRecipe:
     """Font families kept for evaluation."""
     typeset_share: Share = 0.0
     """Share of the strips that are cut from typeset pages; the others are drawn one by one."""
+    new: NewRecipe | None = None
+    """What to learn besides, for fine-tuning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +112,10 @@ class Recipe:
     optimiser: OptimiserRecipe
     loss: LossRecipe
     stages: tuple[Stage, ...]
+    lora: LoraConfig | None = None
+    """Adapters, which learn in the place of the parts that they are in."""
+    freeze: tuple[str, ...] = ()
+    """Parts that stay as they are, such as `embedding`."""
 
     def __post_init__(self) -> None:
         ends = [0.0, *(stage.until for stage in self.stages)]

@@ -29,6 +29,7 @@ from lightseek.encoder import Attention, Residual
 from lightseek.errors import LightSeekError, UsageError
 from lightseek.eval.metrics import Score, score
 from lightseek.fusion import EMBEDDING_STD
+from lightseek.lora import Settings, add_adapters, learnt_of, save_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.reader import read_strips
 from lightseek.tokenizer import character_tokenizer
@@ -40,7 +41,7 @@ from lightseek.train.measure import peak_flops, step_flops
 from lightseek.train.optimiser import SharedOptimiser
 from lightseek.train.progress import Means, Reporter, Silence, make_reporter
 from lightseek.train.recipe import Recipe
-from lightseek.weights import WEIGHTS, find_model, load_weights, save_model
+from lightseek.weights import WEIGHTS, find_model, lasting_name, load_weights, save_model
 
 PATIENCE = timedelta(days=7)
 """A paused run waits this long in a collective."""
@@ -56,8 +57,8 @@ class Job:
     folder: RunFolder
     device: str
     world: int
-    start: Path | None
-    """Model folder to start from."""
+    start: str | Path | None
+    """Model to start from."""
     save_minutes: float
     stop_after: int | None
     """Steps after which to save and stop, the recipe going on."""
@@ -76,7 +77,7 @@ def train(
     *,
     device: str,
     processes: int | None = None,
-    start: Path | None = None,
+    start: str | Path | None = None,
     save_minutes: float = 5.0,
     stop_after: int | None = None,
 ) -> None:
@@ -87,7 +88,7 @@ def train(
         out: Run folder.
         device: `cpu`, `cuda` or `mps`.
         processes: Number of processes; by default one a core, two at most, and one on a GPU.
-        start: Model folder whose weights the run begins with.
+        start: Model whose weights the run begins with.
         save_minutes: Time between checkpoints.
         stop_after: Steps after which to save and stop.
 
@@ -95,6 +96,8 @@ def train(
         LightSeekError: If the folder holds a run of another recipe, or the recipe names a model,
             fonts or text that are not there or do not fit.
     """
+    if recipe.lora is not None and start is None:
+        raise UsageError("adapters are made for a model: name it, such as --from nano")
     world = processes or (min(2, os.cpu_count() or 1) if device == "cpu" else 1)
     if recipe.strips(recipe.widest, recipe.most_lines) < world:
         raise UsageError(
@@ -298,15 +301,25 @@ class Trainer:
         state = self.optimiser.state()
         self.job.folder.save(state, self.progress, rank=self.rank, world=self.job.world)
         if self.rank == 0:
-            save_model(self.job.folder.model, self.trained.model, self.tokenizer)
-            write_record(
-                self.job.folder.model,
-                self.recipe,
-                self.progress,
-                commit=self.commit,
-                processes=self.job.world,
-                start=self.job.start,
+            self._save_model(self.job.folder.model)
+
+    def _save_model(self, folder: Path) -> None:
+        start, model = self.job.start, self.trained.model
+        if self.recipe.lora is not None and start is not None:
+            settings = Settings(
+                base=lasting_name(start), mode=model.config.mode, lora=self.recipe.lora
             )
+            save_adapters(folder, learnt_of(model), settings)
+        else:
+            save_model(folder, model, self.tokenizer)
+        write_record(
+            folder,
+            self.recipe,
+            self.progress,
+            commit=self.commit,
+            processes=self.job.world,
+            start=find_model(start) if start is not None else None,
+        )
 
     def _wait_while_paused(self, report: Reporter | Silence) -> None:
         if self.job.folder.pause_file.exists():
@@ -331,15 +344,19 @@ def make_model(job: Job, config: ModelConfig) -> LightSeekOCR:
 
     Raises:
         ModelError: If the weights are of a model with other sizes.
+        UsageError: If it has no part or layer that the recipe freezes or adapts.
     """
     torch.manual_seed(job.recipe.seed)
     model = LightSeekOCR(config)
     if job.start is None:
         silence_residuals(model)
         nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
-        return model
-    folder = find_model(job.start)
-    load_weights(model, folder / WEIGHTS, device=torch.device("cpu"), dtype=torch.float32)
+    else:
+        weights = find_model(job.start) / WEIGHTS
+        load_weights(model, weights, device=torch.device("cpu"), dtype=torch.float32)
+    model.freeze(job.recipe.freeze)
+    if job.recipe.lora is not None:
+        add_adapters(model, job.recipe.lora)
     return model
 
 

@@ -26,11 +26,14 @@ from lightseek.views import (
 )
 from lightseek.weights import find_model, load_model
 
+DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
+
 
 def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
-    """The model of a run before its first step, in float32, on the CPU.
+    """The model of a run before its first step, on the CPU.
 
-    The recipe's mode becomes the model's own, so that it reads as it was taught.
+    The recipe's mode becomes the model's own, so that it reads as it was taught. What learns is in
+    float32; a matrix that is frozen, in what it is multiplied in: nothing is lost by it.
 
     Raises:
         UsageError: If the recipe asks for what this model cannot do.
@@ -47,13 +50,19 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
         )
     else:
         model, tokenizer = load_model(
-            find_model(recipe.model), device=torch.device("cpu"), dtype=torch.float32
+            find_model(recipe.model), device=torch.device("cpu"), dtype=DTYPES[recipe.precision]
         )
     _check_mode(model.config, recipe)
+    if model.config.int8 and recipe.lora is None:
+        raise UsageError(
+            f"{recipe.model} is in 8 bits, which do not learn: give it adapters by [lora], or "
+            "train the model that it was made from"
+        )
     if recipe.parts.encoder is not None:
         _take_encoder(model, recipe.parts.encoder)
     model.config = replace(model.config, mode=recipe.pages.mode)
     prepare_parts(model, recipe)
+    _set_dtypes(model, DTYPES[recipe.precision])
     return model, tokenizer
 
 
@@ -62,6 +71,15 @@ def prepare_parts(model: LightSeekOCR, recipe: PageRecipe) -> None:
     model.freeze(recipe.freeze)
     if recipe.lora is not None:
         add_adapters(model, recipe.lora)
+
+
+def _set_dtypes(model: LightSeekOCR, dtype: torch.dtype) -> None:
+    """Frozen matrices in the type in which they are multiplied, all else in float32."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            multiplied = isinstance(module, nn.Linear | nn.Conv2d) and name == "weight"
+            narrow = multiplied and not parameter.requires_grad
+            parameter.data = parameter.data.to(dtype if narrow else torch.float32)
 
 
 def _from_nothing(config: ModelConfig, parts: PartsRecipe) -> tuple[LightSeekOCR, Tokenizer]:
