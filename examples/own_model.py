@@ -5,6 +5,7 @@ python examples/own_model.py 20
 
 import sys
 from dataclasses import replace
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -21,8 +22,12 @@ LINES = ("the quick fox", "jumps over", "a lazy dog 42", "near Exmoor")
 def own_config(tokenizer: Tokenizer) -> ModelConfig:
     """LightSeek's own architecture, small: two maps of visual tokens, looked at from beside."""
     base = preset("lightseek-base")
-    small = {"dim": 64, "depth": 2, "heads": 4, "mlp_dim": 128}
-    windows = {"window": Rows(rows=4, cols=4), "global_blocks": (1,), "neck_dim": 32}
+    small: dict[str, Any] = {"dim": 64, "depth": 2, "heads": 4, "mlp_dim": 128}
+    windows: dict[str, Any] = {
+        "window": Rows(rows=4, cols=4),
+        "global_blocks": (1,),
+        "neck_dim": 32,
+    }
     return replace(
         base,
         name="own",

@@ -15,6 +15,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
+from traitlets.config import Config
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "notebooks"
@@ -43,6 +44,8 @@ def run_once(script: Path) -> nbformat.NotebookNode:
             notebook,
             timeout=LONGEST_CELL_S,
             kernel_name="python3",
+            # a kernel behind a port would be open to all on this machine
+            config=Config({"KernelManager": {"transport": "ipc"}}),
             resources={"metadata": {"path": str(ROOT)}},
         ).execute()
         KEPT.mkdir(parents=True, exist_ok=True)
@@ -66,4 +69,6 @@ def to_page(notebook: nbformat.NotebookNode, name: str) -> dict[str, str | bytes
     exporter = MarkdownExporter()
     text, resources = exporter.from_notebook_node(notebook, {"unique_key": name})
     source = f"This page is `notebooks/{name}.py`, run when the documentation was built.\n"
-    return {f"{name}.md": f"{text}\n{source}", **resources["outputs"]}
+    # what can be shown in two formats is shown in one
+    pictures = {path: data for path, data in resources["outputs"].items() if path in text}
+    return {f"{name}.md": f"{text}\n{source}", **pictures}
