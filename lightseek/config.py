@@ -210,8 +210,11 @@ class LanguageConfig:
     vocab_size: int
     """Rows of the embedding: its own, and those of tokens that reading adds."""
     dim: int
+    """Width of a token."""
     max_positions: int
+    """Longest sequence."""
     tied_head: bool
+    """Whether the embedding is the head as well."""
     # what it lacks, so that the parts around a decoder need not ask which one it is
     row_marks: ClassVar[bool] = False
     sliding_window: ClassVar[int | None] = None

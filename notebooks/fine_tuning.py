@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Fine-tune nano on print that it cannot read
 #
-# nano was trained on letters of at least 62 % of their usual width. Squeezed to 40 % it reads them
-# badly. Some minutes on one core mend that, and the usual print must not be forgotten meanwhile.
-# With fonts and text of your own the same is a command: [Train](../train.md).
+# Some papers, such as cheques, are hatched so that they cannot be copied. nano never saw any, and
+# reads hardly a word on them. Some minutes on one core mend that, and plain paper must not be
+# forgotten meanwhile. With fonts and text of your own the same is a command: [Train](../train.md).
 
 # %%
 import random
+from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -25,15 +25,15 @@ from lightseek.train.optimiser import SharedOptimiser
 from lightseek.train.recipe import LossRecipe, OptimiserRecipe
 from lightseek.weights import load_model
 
-STEPS, BATCH, WIDTH, SQUEEZED = 60, 12, 256, 0.4
+STEPS, BATCH, WIDTH = 40, 12, 256
 torch.set_num_threads(1)
 
 # %% [markdown]
 # ## The look
 #
-# A line is drawn on a wider strip, and that is squeezed. With the image go the places of its
-# characters, which the model also learns. One family of fonts, and other words, are kept for the
-# exam.
+# Lines are drawn as for nano's own training, and hatching over them, always otherwise. With each
+# image go the places of its characters, which the model also learns. One family of fonts, and other
+# words, are kept for the exam.
 
 # %%
 model, tokenizer = load_model("nano", device=torch.device("cpu"), dtype=torch.bfloat16)
@@ -42,27 +42,21 @@ press = StripRenderer([f for f in faces if f.family != "Gentium Basic"], tokeniz
 examiner = StripRenderer([f for f in faces if f.family == "Gentium Basic"], tokenizer.ids)
 
 
-def draw(renderer: StripRenderer, rng: random.Random, words: Words, share: float) -> StripSample:
-    wide = round(WIDTH / share / 8) * 8
-    text = words.take_characters(wide // 10)
-    drawn = renderer.render(rng, text, width=wide, difficulty=0.2)
-    ratio = WIDTH / wide
-    columns = ((np.arange(WIDTH // 4) + 0.5) / ratio).astype(int)
-    return StripSample(
-        cv2.resize(drawn.image, (WIDTH, 64), interpolation=cv2.INTER_AREA),
-        drawn.text,
-        drawn.glyphs[:, columns],
-        drawn.boxes * np.float32([ratio, 1, ratio, 1]),
-        drawn.places * np.float32([ratio, 1]),
-    )
+def draw(renderer: StripRenderer, rng: random.Random, words: Words) -> StripSample:
+    return renderer.render(rng, words.take_characters(24), width=WIDTH, difficulty=0.2)
+
+
+def hatch(sample: StripSample, rng: random.Random) -> StripSample:
+    y, x = np.indices(sample.image.shape)
+    lean, gap, ink = rng.choice((-1, 1)), rng.randint(5, 7), rng.randint(20, 80)
+    hatched = np.where((x + lean * y) % gap == 0, ink, sample.image)
+    return replace(sample, image=hatched.astype(np.uint8))
 
 
 exam_words, lessons = Words(None, seed=1), Words(None, seed=2)
-squeezed, usual = (
-    [draw(examiner, random.Random(f"exam {i}"), exam_words, share) for i in range(40)]
-    for share in (SQUEEZED, 1.0)
-)
-columns = [np.vstack([s.image for s in samples[:5]]) for samples in (usual, squeezed)]
+plain = [draw(examiner, random.Random(f"exam {i}"), exam_words) for i in range(40)]
+hatched = [hatch(sample, random.Random(f"exam {i}")) for i, sample in enumerate(plain)]
+columns = [np.vstack([s.image for s in samples[:5]]) for samples in (plain, hatched)]
 Image.fromarray(np.hstack(columns))
 
 # %% [markdown]
@@ -79,10 +73,10 @@ def examine(samples: list[StripSample]) -> tuple[float, list[str]]:
 
 
 def report(moment: str) -> float:
-    errors, read = examine(squeezed)
-    print(f"{moment}: CER {errors:.1%} squeezed, {examine(usual)[0]:.1%} as usual")
-    for sample, text in list(zip(squeezed, read, strict=True))[:5]:
-        print(f"  {sample.text}\n  {text}\n")
+    errors, read = examine(hatched)
+    print(f"{moment}: CER {errors:.1%} on hatched paper, {examine(plain)[0]:.1%} on plain paper\n")
+    for sample, text in zip(plain[:5], read[:5], strict=True):
+        print(f"  {sample.text:30} {text}")
     return errors
 
 
@@ -91,9 +85,8 @@ before = report("before")
 # %% [markdown]
 # ## Learning
 #
-# All weights may move, at small rates. One strip in four has a width between the new one and the
-# usual, so that nothing is forgotten. Glyph maps, which taught the encoder to see, are not needed
-# again.
+# All weights may move, at small rates. One strip in four stays plain, so that nothing is forgotten.
+# Glyph maps, which taught the encoder to see, are not needed again.
 
 # %%
 recipe = OptimiserRecipe(
@@ -111,8 +104,8 @@ optimiser = SharedOptimiser(trained, recipe, rank=0, world=1)
 place = model.config.decoder.place
 for number in range(STEPS):
     rngs = [random.Random(f"{number} {i}") for i in range(BATCH)]
-    shares = [rng.uniform(SQUEEZED, 1.0) if i % 4 == 0 else SQUEEZED for i, rng in enumerate(rngs)]
-    samples = [draw(press, rng, lessons, share) for rng, share in zip(rngs, shares, strict=True)]
+    samples = [draw(press, rng, lessons) for rng in rngs]
+    samples = [s if i % 4 == 0 else hatch(s, rngs[i]) for i, s in enumerate(samples)]
     # a strip may lie under any columns of the position tables
     first_col = random.Random(number).randrange(0, 13, 4)
     losses = trained(collate(samples, rngs, tokenizer, place, first_col), glyphs_only=False)
@@ -122,11 +115,11 @@ for number in range(STEPS):
     optimiser.step(min(1.0, left, (number + 1) / recipe.warmup_steps))
     if (number + 1) % 10 == 0:
         right = float(losses.text.hits / losses.text.asked)
-        print(f"step {number + 1:3}  next character {right:.0%} right")
+        print(f"step {number + 1:2}  next character {right:.0%} right")
 
 # %% [markdown]
 # ## After
 
 # %%
 after = report("after")
-assert after < 0.6 * before, "it has learnt nothing"
+assert after < 0.5 * before, "it has learnt nothing"

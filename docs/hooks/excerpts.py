@@ -12,6 +12,7 @@ A name that does not exist, or that the reference lacks, ends the build.
 
 import ast
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def show(name: str) -> str:
     node = find(ast.parse("\n".join(lines)).body, rest, name)
     decorators = getattr(node, "decorator_list", [])
     first = min([node.lineno, *(each.lineno for each in decorators)])
-    code = "\n".join(lines[first - 1 : node.end_lineno])
+    code = textwrap.dedent("\n".join(lines[first - 1 : node.end_lineno]))
     place = f"{path.relative_to(ROOT).as_posix()}, lines {first} to {node.end_lineno}"
     return f'```python title="{place}" linenums="{first}"\n{code}\n```\n\n[`{name}`][{name}]'
 

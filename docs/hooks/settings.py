@@ -30,7 +30,6 @@ class Key(NamedTuple):
 
     path: tuple[str, ...]
     meaning: str
-    default: str
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
@@ -56,22 +55,20 @@ def describe(kind: type) -> str:
         # tables that may stand in each other's place have keys in common
         if key.path not in {other.path for other in inside}:
             inside.append(key)
-    parts = []
-    for section, inside in sections.items():
-        head = ["key", *(f"`{name}`" for name in files), "default", "meaning"]
-        rows = [
-            [
-                f"`{'.'.join(key.path)}`",
-                *(shown(held(file, key.path)) for file in files.values()),
-                key.default,
-                key.meaning,
-            ]
-            for key in inside
-        ]
-        lines = [head, ["---"] * len(head), *rows]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        parts.append(f"### `[{section}]`\n\n{table}" if section else table)
-    return "\n\n".join(parts)
+    parts = [table(inside, files) for inside in sections.values()]
+    heads = [f"### `[{section}]`\n\n" if section else "" for section in sections]
+    return "\n\n".join(map("".join, zip(heads, parts, strict=True)))
+
+
+def table(inside: list[Key], files: dict[str, Any]) -> str:
+    """Keys that stand together, their names without that of their table."""
+    rows = [["key", "meaning", *(f"`{name}`" for name in files)]]
+    rows.append(["---"] * len(rows[0]))
+    for key in inside:
+        own = ".".join(key.path[1:] or key.path)
+        values = (shown(held(file, key.path)) for file in files.values())
+        rows.append([f"`{own}`", key.meaning, *values])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def holders(kind: type) -> dict[str, Any]:
@@ -91,7 +88,7 @@ def keys(kind: type, above: tuple[str, ...] = ()) -> Iterator[Key]:
         for table in tables:
             yield from keys(table, path)
         if not tables:
-            yield Key(path, meaning(kind, field.name), default(field))
+            yield Key(path, f"{meaning(kind, field.name)} {default(field)}".strip())
 
 
 def dataclasses_in(hint: Any) -> Iterator[type]:
@@ -110,9 +107,10 @@ def meaning(kind: type, name: str) -> str:
 
 def default(field: "Field[Any]") -> str:
     """What a field is where no file sets it."""
-    if field.default is not MISSING:
-        return shown(field.default)
-    return "" if field.default_factory is MISSING else shown(field.default_factory())
+    if field.default is MISSING and field.default_factory is MISSING:
+        return ""
+    value = field.default if field.default_factory is MISSING else field.default_factory()
+    return f"By default {shown(value)}." if value not in (None, (), {}) else "May be left out."
 
 
 def held(value: Any, path: tuple[str, ...]) -> Any:
