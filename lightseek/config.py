@@ -37,7 +37,9 @@ class Rows:
 
     __pydantic_config__: ClassVar = STRICT
     rows: int
+    """Down."""
     cols: int
+    """Across."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +48,9 @@ class StemStage:
 
     __pydantic_config__: ClassVar = STRICT
     dim: int
+    """Channels."""
     residuals: int
+    """Blocks after the convolution."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,11 +63,17 @@ class SamConfig:
     stem: tuple[StemStage, ...]
     """Stages before the last, which has `dim` channels; none is one 16x16 convolution."""
     dim: int
+    """Width of a patch's vector."""
     depth: int
+    """Blocks."""
     heads: int
+    """Of attention."""
     mlp_dim: int
+    """Width inside the feed-forward."""
     activation: Activation
+    """Inside the feed-forward."""
     norm_eps: float
+    """Added to the variance in norms."""
     table: Rows
     """Patches that the position table covers."""
     resize_table: bool
@@ -73,6 +83,7 @@ class SamConfig:
     global_blocks: tuple[int, ...]
     """Blocks that attend over the whole view."""
     relative_position: bool
+    """Whether attention scores how far apart two patches lie."""
     neck_dim: int | None = None
     """Channels after the neck; none is no neck."""
 
@@ -83,7 +94,9 @@ class CompressorConfig:
 
     __pydantic_config__: ClassVar = STRICT
     hidden_dim: int
+    """Channels between the two."""
     dim: int
+    """Channels after both."""
     norm: bool
     """Biases, and a norm with ReLU between the two."""
 
@@ -94,16 +107,25 @@ class ClipConfig:
 
     __pydantic_config__: ClassVar = STRICT
     dim: int
+    """Width of a token."""
     depth: int
+    """Blocks."""
     heads: int
+    """Of attention."""
     mlp_dim: int
+    """Width inside the feed-forward."""
     activation: Activation
+    """Inside the feed-forward."""
     norm_eps: float
+    """Added to the variance in norms."""
     table: Rows
     """Tokens that the position table covers."""
     resize_table: bool
+    """Whether the table is stretched to the view, or cut to its size."""
     class_token: bool
+    """Whether one more token attends, which stands for the whole view."""
     pre_norm: bool
+    """Whether tokens are normed before the first block."""
     patch_px: int | None = None
     """Patches of the embedding that compressed tokens bypass, kept in official files; or none."""
 
@@ -114,8 +136,11 @@ class PlaceConfig:
 
     __pydantic_config__: ClassVar = STRICT
     x_bins: int
+    """Places across."""
     y_bins: int
+    """Places down."""
     bin_px: int
+    """Side of a place in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,9 +149,11 @@ class MoeConfig:
 
     __pydantic_config__: ClassVar = STRICT
     experts: int
+    """Experts of a layer."""
     active: int
     """Experts a token is sent to."""
     expert_dim: int
+    """Width inside each."""
     shared_dim: int
     """Width of the feed-forward that every token passes."""
     dense_layers: int
@@ -139,17 +166,29 @@ class DecoderConfig:
 
     __pydantic_config__: ClassVar = STRICT
     vocab_size: int
+    """Tokens that can be read and written."""
     dim: int
+    """Width of a token."""
     depth: int
+    """Layers."""
     heads: int
+    """Of attention."""
     mlp_dim: int
+    """Width inside the feed-forward."""
     feed_forward: Literal["relu2", "swiglu"]
+    """Its activation: ReLU squared, or SiLU with a gate."""
     norm: Literal["layer", "rms"]
+    """LayerNorm or RMSNorm."""
     norm_eps: float
+    """Added to the variance in norms."""
     bias: bool
+    """Whether linear layers have biases."""
     rope_base: float
+    """Of the rotary positions: the slowest turns once in about six times as many tokens."""
     max_positions: int
+    """Longest sequence."""
     tied_head: bool
+    """Whether the embedding is the head as well."""
     bidirectional_prefix: bool
     """Whether visual tokens see each other both ways."""
     row_marks: bool
@@ -172,8 +211,11 @@ class LanguageConfig:
     vocab_size: int
     """Rows of the embedding: its own, and those of tokens that reading adds."""
     dim: int
+    """Width of a token."""
     max_positions: int
+    """Longest sequence."""
     tied_head: bool
+    """Whether the embedding is the head as well."""
     # what it lacks, so that the parts around a decoder need not ask which one it is
     row_marks: ClassVar[bool] = False
     sliding_window: ClassVar[int | None] = None
@@ -187,9 +229,11 @@ class LoraConfig:
 
     __pydantic_config__: ClassVar = STRICT
     rank: int
+    """Width of the small matrices."""
     alpha: float
     """What they add is scaled by this over the rank."""
     dropout: float
+    """Share of inputs that an adapter does not see while it learns."""
     targets: tuple[str, ...]
     """Names of the layers that get one, such as `query` or `q_proj`."""
     parts: tuple[str, ...] = ("decoder",)
@@ -215,6 +259,7 @@ class ModelConfig:
 
     __pydantic_config__: ClassVar = STRICT
     name: str
+    """What it is called."""
     sam: SamConfig
     compressor: CompressorConfig
     clip: ClipConfig

@@ -57,11 +57,17 @@ class OptimiserRecipe:
 
     __pydantic_config__: ClassVar = STRICT
     muon_rate: float
+    """Learning rate of matrices and convolutions."""
     adamw_rate: float
+    """Of all else: embeddings, norms, biases, heads."""
     muon_decay: float
+    """Weight decay, times the rate."""
     adamw_decay: float
+    """Weight decay, times the rate."""
     clip_norm: float
+    """Longest gradient; a longer one is shortened to it."""
     warmup_steps: NonNegativeInt
+    """Steps in which the rates rise from zero."""
     constant_until: Share
     """Share of the run after which the rates fall linearly to zero."""
 
@@ -72,9 +78,9 @@ class LossRecipe:
 
     __pydantic_config__: ClassVar = STRICT
     glyphs: NonNegativeFloat
-    """Of the glyph maps; zero trains without them."""
+    """Which character covers each cell; zero trains without them."""
     places: NonNegativeFloat
-    """Of where characters stand; zero trains a model without place heads."""
+    """Where the next character stands; zero trains a model without place heads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +89,7 @@ class Stage:
 
     __pydantic_config__: ClassVar = STRICT
     until: Share
+    """Share of the run at which the stage ends."""
     widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     """Strip widths in pixels; one is drawn for every step, so repeat what is wanted often."""
     difficulty: Share
@@ -101,7 +108,9 @@ class Recipe:
     model: str
     """A preset, or a file of sizes like those of the presets."""
     seed: int
+    """Another seed draws other strips and other first weights."""
     steps: PositiveInt
+    """Length of the run."""
     units: PositiveInt
     """Units in one step, over all processes."""
     compile: bool

@@ -70,9 +70,11 @@ class AdamWRecipe:
 
     __pydantic_config__: ClassVar = STRICT
     rate: PositiveFloat
+    """Learning rate."""
     decay: float
     """Of matrices; vectors have none."""
     clip_norm: PositiveFloat
+    """Longest gradient; a longer one is shortened to it."""
     rates: dict[str, float] = field(default_factory=dict)
     """Rates of parts in place of `rate`, by name, such as `encoder.clip`."""
 
@@ -88,7 +90,9 @@ class CosineSchedule:
 
     __pydantic_config__: ClassVar = STRICT
     kind: Literal["cosine"]
+    """`cosine`, or `step`."""
     warmup_steps: NonNegativeInt
+    """Steps in which the rates rise from zero."""
     end: Share
     """Share of the rates that is left at the end."""
 
@@ -103,7 +107,9 @@ class StepSchedule:
 
     __pydantic_config__: ClassVar = STRICT
     kind: Literal["step"]
+    """`step`, or `cosine`."""
     warmup_steps: NonNegativeInt
+    """Steps in which the rates rise from zero."""
     drops: tuple[tuple[Share, Share], ...]
     """From which share of the run on which share of the rates: `[[0.8, 0.3], [0.9, 0.1]]`."""
 
@@ -125,6 +131,7 @@ class PageRecipe:
     """A preset or a file of sizes, to begin from nothing; or a model folder or hub id, to go on
     with its weights."""
     seed: int
+    """Another seed draws other pages first, and other first weights."""
     steps: PositiveInt | None = None
     """Length of the run in steps; or else give `epochs`."""
     epochs: PositiveInt | None = None
