@@ -6,6 +6,7 @@ weights: that is all that a kernel can lose or win.
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,13 +79,23 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B E"]:
         """Multiply rows by the weights."""
-        found = self._spread(x) if self._packed is None else self._multiply(x)
+        if torch.is_grad_enabled() and x.requires_grad:
+            found = _Int8Product.apply(x, self)  # type: ignore[no-untyped-call]
+        else:
+            found = self.multiply(x)
         return found if self.bias is None else found + self.bias
 
-    def _spread(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B E"]:
-        return F.linear(x, self.weight.to(x.dtype) * self.scale[:, None].to(x.dtype))
+    def spread(self, dtype: torch.dtype) -> Float[Tensor, "E D"]:
+        """The weights as numbers of a dtype."""
+        if self._packed is not None:
+            weight, _ = torch.ops.quantized.linear_unpack(self._packed)
+            return weight.dequantize().to(dtype)
+        return self.weight.to(dtype) * self.scale[:, None].to(dtype)
 
-    def _multiply(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B E"]:
+    def multiply(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B E"]:
+        """Rows times weights, without the bias; no gradients are kept."""
+        if self._packed is None:
+            return F.linear(x, self.spread(x.dtype))
         kernel = torch.ops.quantized.linear_dynamic
         rows = x.float()
         if x.numel() == x.shape[-1]:
@@ -92,6 +103,24 @@ class Int8Linear(nn.Module):
         # one scale serves all rows: of equal height, none drowns the others
         height = rows.abs().amax(-1, keepdim=True).clamp(min=SMALLEST)
         return (kernel(rows / height, self._packed, REDUCE_RANGE) * height).to(x.dtype)
+
+
+class _Int8Product(torch.autograd.Function):
+    """Lets gradients through to the rows; weights in 8 bits are frozen.
+
+    They are spread out again on the way back: kept from the way forth, they would take twice the
+    memory of the model that was not in 8 bits.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Int8Linear) -> Tensor:
+        ctx.layer = layer
+        return layer.multiply(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        [grad] = grads
+        return grad @ ctx.layer.spread(grad.dtype), None
 
 
 def to_int8(weight: Float[Tensor, "E D"]) -> tuple[Int8[Tensor, "E D"], Float[Tensor, " E"]]:

@@ -83,6 +83,20 @@ class TestLayer:
         layer.pack()
         assert not layer(torch.zeros(3, 8)).any()
 
+    @pytest.mark.parametrize("packed", [True, False])
+    def test_gradients_flow_through_to_the_rows(self, packed: bool) -> None:
+        torch.manual_seed(0)
+        layer = Int8Linear(64, 32, bias=True)
+        layer.weight, layer.scale = to_int8(torch.randn(32, 64))
+        spread = layer.spread(torch.float32)
+        if packed:
+            layer.pack()
+        x, grad = torch.randn(2, 5, 64, requires_grad=True), torch.randn(2, 5, 32)
+        layer(x).backward(grad)
+        torch.testing.assert_close(x.grad, grad @ spread)
+        assert layer.bias is not None
+        torch.testing.assert_close(layer.bias.grad, grad.sum((0, 1)))
+
     @pytest.mark.parametrize("rows", [1, 3])
     def test_one_row_of_bfloat16_takes_another_way_to_the_same_numbers(self, rows: int) -> None:
         torch.manual_seed(0)
