@@ -6,7 +6,7 @@ One class for the official family (RMS norm, SwiGLU, 64 experts of which 6 answe
 Axes: B R sequences, L new tokens, M tokens seen, T room, N layers, D width, A heads, K head width.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lightseek.attention import Mlp, attend
 from lightseek.config import DecoderConfig, MoeConfig
-from lightseek.linear import Linear
+from lightseek.linear import Linear, fan_out
 
 HIDDEN = float("-inf")
 """Score of a token that may not be seen."""
@@ -110,6 +110,8 @@ class KvCache:
 class SelfAttention(nn.Module):
     """Multi-head attention with rotary positions."""
 
+    FED_ALIKE: ClassVar = ("query", "key", "value")
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.heads = config.heads
@@ -128,8 +130,8 @@ class SelfAttention(nn.Module):
     ) -> Float[Tensor, "B L D"]:
         """Mix each token with those that the bias lets it see."""
         query, key, value = (
-            rearrange(project(x), "b l (a k) -> b a l k", a=self.heads)
-            for project in (self.query, self.key, self.value)
+            rearrange(projected, "b l (a k) -> b a l k", a=self.heads)
+            for projected in fan_out(x, self.query, self.key, self.value)
         )
         query, key = rotary.turn(query), rotary.turn(key)
         if cache is not None:
@@ -140,6 +142,8 @@ class SelfAttention(nn.Module):
 class SwiGlu(nn.Module):
     """Gated feed-forward (arXiv 2002.05202)."""
 
+    FED_ALIKE: ClassVar = ("gate", "up")
+
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
         self.gate = Linear(dim, hidden_dim, bias=False)
@@ -148,7 +152,8 @@ class SwiGlu(nn.Module):
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """Widen, gate, narrow."""
-        return self.down(F.silu(self.gate(x)) * self.up(x))
+        gate, up = fan_out(x, self.gate, self.up)
+        return self.down(F.silu(gate) * up)
 
 
 class MoeFeedForward(nn.Module):

@@ -96,7 +96,7 @@ class Region(_Frozen):
     written: str | None = None
     """Markdown by models that write it themselves; they do not say where lines and words stand."""
     confidence: float | None = None
-    """Share of its words that are likely to be right; unknown where there are none."""
+    """Share of its words that are likely to be right, or of its tokens where it is `written`."""
 
     @property
     def text(self) -> str:
@@ -130,6 +130,8 @@ class Page(_Frozen):
     """In reading order."""
     seconds: float = 0.0
     """Time spent on cutting and reading it."""
+    confidence: float | None = None
+    """Mean confidence of its regions, by their words; unknown where there are none."""
 
     @property
     def text(self) -> str:

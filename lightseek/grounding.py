@@ -12,7 +12,7 @@ boxes become the whole page, and no text is dropped. Knows nothing of models or 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lightseek.document import Box, Region
@@ -83,13 +83,20 @@ def find_prompt(text: str) -> str:
     return prompt
 
 
-def parse_answer(answer: str, *, width: int, height: int) -> tuple[Region, ...]:
+def parse_answer(
+    answer: str,
+    *,
+    width: int,
+    height: int,
+    sure: Callable[[int, int], float | None] = lambda start, stop: None,
+) -> tuple[Region, ...]:
     """The regions of a page, in the order in which they were written.
 
     Args:
         answer: What the model wrote, marks included.
         width: Pixels across the page.
         height: Pixels down the page.
+        sure: How sure it was of the answer from one character up to another.
     """
     page = Box(0.0, 0.0, float(width), float(height))
     regions: list[Region] = []
@@ -100,12 +107,13 @@ def parse_answer(answer: str, *, width: int, height: int) -> tuple[Region, ...]:
             around = boxes[0]
             for box in boxes[1:]:
                 around = around.union(box)
-            regions.append(_region(label or "text", around, text))
+            regions.append(_region(label or "text", around, text, sure(part.start, part.stop)))
         elif _is_label(label):
             regions += [_region(label, box, "") for box in boxes if part.quads]
         elif label:
             # what was asked for, or a line of text that is its own reference
-            regions += [_region("text", box, label) for box in boxes]
+            confidence = sure(part.start, part.stop)
+            regions += [_region("text", box, label, confidence) for box in boxes]
     return tuple(regions)
 
 
@@ -117,12 +125,24 @@ class _Part:
     quads: list[tuple[float, ...]] = field(default_factory=list)
     text: str = ""
     has_box: bool = False
+    start: int = 0
+    """Place in the answer of the text, or of the label while there is none."""
+    stop: int = 0
+
+    def add(self, text: str, stop: int) -> None:
+        """Write on, up to a place in the answer."""
+        if text.strip():
+            if not self.text.strip():
+                self.start = stop - len(text.lstrip())
+            self.stop = stop - len(text) + len(text.rstrip())
+        self.text += text
 
 
 def _parts(answer: str) -> Iterator[_Part]:
     """Walk from mark to mark; one that is never closed ends where its content does."""
-    part, inside = _Part(), ""
+    part, inside, stop = _Part(), "", 0
     for piece in _MARK.split(answer):
+        stop += len(piece)
         if piece in ("<|ref|>", "<PAGE>") or (
             piece == "<|det|>" and (part.has_box or part.text.strip())
         ):
@@ -132,13 +152,15 @@ def _parts(answer: str) -> Iterator[_Part]:
             inside = piece
         elif inside == "<|ref|>":
             part.label += piece
+            part.start, part.stop = stop - len(piece), stop
         elif inside == "<|det|>":
             label, quads, rest = _read_box(piece)
-            part.label, part.text = part.label or label, part.text + rest
+            part.label = part.label or label
+            part.add(rest, stop)
             part.quads += quads
             part.has_box = True
         else:
-            part.text += piece
+            part.add(piece, stop)
     yield part
 
 
@@ -167,5 +189,5 @@ def _is_label(text: str) -> bool:
     return text in LABELS or text.rpartition("_")[2] in LABELS
 
 
-def _region(label: str, box: Box, text: str) -> Region:
-    return Region(label=label, lines=(), box=box, written=text)
+def _region(label: str, box: Box, text: str, confidence: float | None = None) -> Region:
+    return Region(label=label, lines=(), box=box, written=text, confidence=confidence)

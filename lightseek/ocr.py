@@ -8,7 +8,7 @@ reads views, those of a few pages at a time.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -340,12 +340,14 @@ def _page(cut: _Cut, texts: list[StripText], seconds: float) -> Page:
         reason=reason,
         regions=tuple(regions),
         seconds=seconds,
+        confidence=_confidence(regions),
     )
 
 
 def _answered(cut: _Cut, answer: Answer, seconds: float) -> Page:
     """What a model says of a whole page."""
     status, reason = Status.OK, None
+    regions = parse_answer(answer.text, width=cut.width, height=cut.height, sure=answer.confidence)
     if not answer.finished:
         status = Status.TRUNCATED
         reason = "the reader did not reach the end of the page within its limit of tokens"
@@ -355,9 +357,16 @@ def _answered(cut: _Cut, answer: Answer, seconds: float) -> Page:
         height=cut.height,
         status=status,
         reason=reason,
-        regions=parse_answer(answer.text, width=cut.width, height=cut.height),
+        regions=regions,
         seconds=seconds,
+        confidence=_confidence(regions),
     )
+
+
+def _confidence(regions: Sequence[Region]) -> float | None:
+    """The mean over regions of which it is known, by their words."""
+    known = [(r.confidence, len(r.text.split())) for r in regions if r.confidence is not None]
+    return fmean(*zip(*known, strict=True)) if known else None
 
 
 def _line(line: TextLine, texts: list[StripText]) -> Line | None:

@@ -9,8 +9,10 @@ prompts side by side and their tokens, D width.
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -169,6 +171,15 @@ class Answer:
     """With its marks."""
     finished: bool
     """Whether it came to the end."""
+    ends: list[int] = field(default_factory=list)
+    """Where the text of each token ends."""
+    probabilities: list[float] = field(default_factory=list)
+    """That each token was right."""
+
+    def confidence(self, start: int, stop: int) -> float | None:
+        """Share of the tokens between two characters that are likely to be right."""
+        own = slice(bisect_right(self.ends, start), bisect_left(self.ends, stop) + 1)
+        return fmean(self.probabilities[own]) if self.probabilities[own] else None
 
 
 @torch.inference_mode()
@@ -199,10 +210,18 @@ def read_views(
     together, padding = pad_left(prompts)
     decoding = replace(look.decoding, max_tokens=max(rooms))
     results = generate(model, together, tokenizer.eos_id, decoding, padding)
-    return [
-        Answer(tokenizer.decode_marked(found.ids[:room]), found.finished and len(found.ids) < room)
-        for found, room in zip(results, rooms, strict=True)
-    ]
+    return [_answer(tokenizer, found, room) for found, room in zip(results, rooms, strict=True)]
+
+
+def _answer(tokenizer: Tokenizer, found: Generated, room: int) -> Answer:
+    """What was written, up to the tokens that a page has room for."""
+    ids = found.ids[:room]
+    return Answer(
+        text=tokenizer.decode_marked(ids),
+        finished=found.finished and len(found.ids) < room,
+        ends=tokenizer.ends_marked(ids),
+        probabilities=[math.exp(logprob) for logprob in found.logprobs[:room]],
+    )
 
 
 def pad_left(

@@ -172,6 +172,16 @@ class Tokenizer:
         kept = [token for token in ids if token not in self.special_ids]
         return self._rust.decode(kept, skip_special_tokens=False)
 
+    def ends_marked(self, ids: Sequence[int]) -> list[int]:
+        """Where the text of each id ends in `decode_marked` of all."""
+        whole = decoders.DecodeStream(skip_special_tokens=False)
+        ends, length = [], 0
+        for token in ids:
+            if token not in self.special_ids:
+                length += len(whole.step(self._rust, token) or "")
+            ends.append(length)
+        return ends
+
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Text piece by piece, as the ids come; joined, the pieces are `decode` of all ids.
 

@@ -168,7 +168,7 @@ def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutte
 def _last_alone(
     start: float, side: Float[np.ndarray, " N"], other: Float[np.ndarray, " M"], step: float
 ) -> float:
-    """The last line of a side that goes on from a height in such steps, none of the other beside."""
+    """The last line of a side that goes on in such steps, none of the other beside it."""
     limit = min((y for y in other.tolist() if y > start), default=math.inf) - step / 4
     last = start
     for middle in np.sort(side[(side > start) & (side < limit)]).tolist():

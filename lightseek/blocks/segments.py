@@ -61,9 +61,7 @@ def find_segments(sheet: Sheet) -> Found:
     _attach_small(segments, pieces, np.flatnonzero(small & ~at_side), letter, at_edge)
     whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
     page_px = float(np.hypot(*sheet.to_page[:, 0]))
-    whole = text_alone(
-        whole, pieces, letter, pictures=pictures, at_edge=at_edge, page_px=page_px
-    )
+    whole = text_alone(whole, pieces, letter, pictures=pictures, at_edge=at_edge, page_px=page_px)
     loose = ~drawn & ~at_edge & (pieces.height < 0.4 * letter)
     loose &= pieces.width < _LONG_DASH * letter
     for segment in whole:

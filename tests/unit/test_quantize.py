@@ -8,13 +8,14 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightseek import OCR
 from lightseek.cli import main
+from lightseek.decoder import SwiGlu
 from lightseek.errors import ModelError, UsageError
 from lightseek.info import describe
-from lightseek.linear import Int8Linear, Linear, multiply, to_int8
+from lightseek.linear import Int8Linear, Linear, fan_out, hold_in_int8, multiply, pack_int8, to_int8
 from lightseek.model import LightSeekOCR
 from lightseek.quantize import quantize
 from lightseek.shards import find_shards
@@ -70,7 +71,7 @@ class TestLayer:
         layer.weight, layer.scale = to_int8(exact.weight.detach())
         layer.bias = exact.bias
         if packed:
-            layer.pack()
+            pack_int8(nn.Sequential(layer))
         # one row that is far higher than the others does not drown them
         x = torch.randn(rows, 64) * torch.logspace(0, 3, rows)[:, None]
         with torch.inference_mode():
@@ -80,8 +81,39 @@ class TestLayer:
 
     def test_zeros_stay_zeros(self) -> None:
         layer = Int8Linear(8, 4, bias=False)
-        layer.pack()
+        pack_int8(nn.Sequential(layer))
         assert not layer(torch.zeros(3, 8)).any()
+
+    @pytest.mark.parametrize("packed", [True, False])
+    def test_gradients_flow_through_to_the_rows(self, packed: bool) -> None:
+        torch.manual_seed(0)
+        layer = Int8Linear(64, 32, bias=True)
+        layer.weight, layer.scale = to_int8(torch.randn(32, 64))
+        spread = layer.spread(torch.float32)
+        if packed:
+            pack_int8(nn.Sequential(layer))
+        x, grad = torch.randn(2, 5, 64, requires_grad=True), torch.randn(2, 5, 32)
+        layer(x).backward(grad)
+        torch.testing.assert_close(x.grad, grad @ spread)
+        assert layer.bias is not None
+        torch.testing.assert_close(layer.bias.grad, grad.sum((0, 1)))
+
+    @pytest.mark.parametrize("learns", [True, False])
+    def test_layers_that_multiply_the_same_rows_answer_as_if_alone(self, learns: bool) -> None:
+        torch.manual_seed(0)
+        module = nn.Sequential(SwiGlu(64, 48))
+        hold_in_int8(module)
+        layers: list[Int8Linear] = [module[0].gate, module[0].up]
+        for layer in layers:
+            layer.weight, layer.scale = to_int8(torch.randn(48, 64))
+        spread = [layer.spread(torch.float32) for layer in layers]
+        pack_int8(module)
+        assert layers[0].packed is layers[1].packed is not None
+        x = torch.randn(3, 64, requires_grad=learns)
+        for found, layer, weight in zip(fan_out(x, *layers), layers, spread, strict=True):
+            assert torch.equal(layer.spread(torch.float32), weight)
+            torch.testing.assert_close(found, layer(x))
+            torch.testing.assert_close(found, x @ weight.T, atol=0.3, rtol=0.03)
 
     @pytest.mark.parametrize("rows", [1, 3])
     def test_one_row_of_bfloat16_takes_another_way_to_the_same_numbers(self, rows: int) -> None:

@@ -176,6 +176,7 @@ class TestOfficialTokens:
         ids = [tokenizer.ids[t] for t in ("a", "<|det|>", "<td>", "b")]
         ids += [tokenizer.image_id, tokenizer.eos_id]
         assert tokenizer.decode_marked(ids) == "a<|det|><td>b"
+        assert tokenizer.ends_marked(ids) == [1, 8, 12, 13, 13, 13]
         assert tokenizer.decode(ids) == "ab"
 
 
@@ -192,6 +193,31 @@ class TestReading:
         assert page.regions[1].box == pytest.approx(Box(0, 100.1, 100, 200), abs=0.1)
         assert Document.from_json(document.to_json()) == document
 
+    def test_regions_and_pages_say_how_sure_they_are(
+        self, ocr: OCR, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tokens = ["<|det|>", "title [0, 0, 9, 9]", "<|/det|>", "# Red", " foxes", "\n"]
+        tokens += ["<|det|>", "image [0, 0, 9, 9]", "<|/det|>", "<|det|>", "[[1,"]
+        tokens += ["<|/det|>", "", " no boxes here"]
+        sure = dict.fromkeys(range(len(tokens)), 0.01) | {3: 0.9, 4: 0.7, 12: 0.2, 13: 0.4}
+        ends = [len("".join(tokens[: i + 1])) for i in range(len(tokens))]
+        answer = Answer("".join(tokens), True, ends, list(sure.values()))
+        monkeypatch.setattr(ocr_module, "read_views", lambda *args: [answer])
+        [page] = ocr.read(picture(100, 200)).pages
+        assert [r.written for r in page.regions] == ["# Red foxes", "", "no boxes here"]
+        assert [r.confidence for r in page.regions] == [pytest.approx(0.8), None, 0.4]
+        assert page.confidence == pytest.approx((3 * 0.8 + 3 * 0.4) / 6)
+
+    def test_what_was_written_is_as_sure_as_its_tokens(self, ocr: OCR) -> None:
+        look = find_look(ocr.model, ocr.tokenizer, prompt="free", max_tokens=5)
+        [answer] = read_views(
+            ocr.model, ocr.tokenizer, [make_views(picture(64, 64), look.mode)], look
+        )
+        assert answer.ends[-1] == len(answer.text)
+        assert all(0 < probability < 1 for probability in answer.probabilities)
+        everything = answer.confidence(0, len(answer.text))
+        assert everything == pytest.approx(sum(answer.probabilities) / 5)
+
     def test_a_page_at_its_limit_is_truncated_and_kept(self, ocr: OCR) -> None:
         [page] = ocr.read(picture(100, 200), max_tokens=5, prompt="free").pages
         assert page.status is Status.TRUNCATED
@@ -206,11 +232,9 @@ class TestReading:
         first, broken, last = ocr.read_all(sources, reading=reading)
         assert [d.pages[0].width for d in (first, last)] == [80, 90]
         assert broken.pages[0].status is Status.FAILED
-        assert first.pages == (
-            ocr.read(sources[0], **asked())
-            .pages[0]
-            .model_copy(update={"seconds": first.pages[0].seconds}),
-        )
+        [alone] = ocr.read(sources[0], **asked()).pages
+        assert first.text == alone.text + "\n"
+        assert first.pages[0].confidence == pytest.approx(alone.confidence, rel=1e-4)
 
     def test_text_is_what_the_model_writes(self, ocr: OCR) -> None:
         """Token by token, without cache: the likeliest after all that stands before."""
@@ -249,7 +273,10 @@ class TestReading:
         assert len({len(views.tiles) for views in pages}) >= 3
         together = read_views(model, ocr.tokenizer, pages, look)
         alone = [read_views(model, ocr.tokenizer, [views], look)[0] for views in pages]
-        assert together == alone
+        for found, expected in zip(together, alone, strict=True):
+            assert (found.text, found.finished) == (expected.text, expected.finished)
+            assert found.ends == expected.ends
+            assert found.probabilities == pytest.approx(expected.probabilities, rel=1e-4)
         assert len({len(answer.text) for answer in together}) >= 2
 
     @pytest.mark.parametrize("batch", [1, 2, 8])
