@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter, ValidationErro
 
 from lightseek.errors import ModelError, UsageError
 
+_TOML = ".toml"
 Activation = Literal["gelu", "quick_gelu", "relu2"]
 T = TypeVar("T")
 
@@ -36,7 +37,9 @@ class Rows:
 
     __pydantic_config__: ClassVar = STRICT
     rows: int
+    """Down."""
     cols: int
+    """Across."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +48,9 @@ class StemStage:
 
     __pydantic_config__: ClassVar = STRICT
     dim: int
+    """Channels."""
     residuals: int
+    """Blocks after the convolution."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +63,17 @@ class SamConfig:
     stem: tuple[StemStage, ...]
     """Stages before the last, which has `dim` channels; none is one 16x16 convolution."""
     dim: int
+    """Width of a patch's vector."""
     depth: int
+    """Blocks."""
     heads: int
+    """Of attention."""
     mlp_dim: int
+    """Width inside the feed-forward."""
     activation: Activation
+    """Inside the feed-forward."""
     norm_eps: float
+    """Added to the variance in norms."""
     table: Rows
     """Patches that the position table covers."""
     resize_table: bool
@@ -72,6 +83,7 @@ class SamConfig:
     global_blocks: tuple[int, ...]
     """Blocks that attend over the whole view."""
     relative_position: bool
+    """Whether attention scores how far apart two patches lie."""
     neck_dim: int | None = None
     """Channels after the neck; none is no neck."""
 
@@ -82,7 +94,9 @@ class CompressorConfig:
 
     __pydantic_config__: ClassVar = STRICT
     hidden_dim: int
+    """Channels between the two."""
     dim: int
+    """Channels after both."""
     norm: bool
     """Biases, and a norm with ReLU between the two."""
 
@@ -93,16 +107,25 @@ class ClipConfig:
 
     __pydantic_config__: ClassVar = STRICT
     dim: int
+    """Width of a token."""
     depth: int
+    """Blocks."""
     heads: int
+    """Of attention."""
     mlp_dim: int
+    """Width inside the feed-forward."""
     activation: Activation
+    """Inside the feed-forward."""
     norm_eps: float
+    """Added to the variance in norms."""
     table: Rows
     """Tokens that the position table covers."""
     resize_table: bool
+    """Whether the table is stretched to the view, or cut to its size."""
     class_token: bool
+    """Whether one more token attends, which stands for the whole view."""
     pre_norm: bool
+    """Whether tokens are normed before the first block."""
     patch_px: int | None = None
     """Patches of the embedding that compressed tokens bypass, kept in official files; or none."""
 
@@ -113,8 +136,11 @@ class PlaceConfig:
 
     __pydantic_config__: ClassVar = STRICT
     x_bins: int
+    """Places across."""
     y_bins: int
+    """Places down."""
     bin_px: int
+    """Side of a place in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,9 +149,11 @@ class MoeConfig:
 
     __pydantic_config__: ClassVar = STRICT
     experts: int
+    """Experts of a layer."""
     active: int
     """Experts a token is sent to."""
     expert_dim: int
+    """Width inside each."""
     shared_dim: int
     """Width of the feed-forward that every token passes."""
     dense_layers: int
@@ -138,17 +166,29 @@ class DecoderConfig:
 
     __pydantic_config__: ClassVar = STRICT
     vocab_size: int
+    """Tokens that can be read and written."""
     dim: int
+    """Width of a token."""
     depth: int
+    """Layers."""
     heads: int
+    """Of attention."""
     mlp_dim: int
+    """Width inside the feed-forward."""
     feed_forward: Literal["relu2", "swiglu"]
+    """Its activation: ReLU squared, or SiLU with a gate."""
     norm: Literal["layer", "rms"]
+    """LayerNorm or RMSNorm."""
     norm_eps: float
+    """Added to the variance in norms."""
     bias: bool
+    """Whether linear layers have biases."""
     rope_base: float
+    """Of the rotary positions: the slowest turns once in about six times as many tokens."""
     max_positions: int
+    """Longest sequence."""
     tied_head: bool
+    """Whether the embedding is the head as well."""
     bidirectional_prefix: bool
     """Whether visual tokens see each other both ways."""
     row_marks: bool
@@ -171,8 +211,11 @@ class LanguageConfig:
     vocab_size: int
     """Rows of the embedding: its own, and those of tokens that reading adds."""
     dim: int
+    """Width of a token."""
     max_positions: int
+    """Longest sequence."""
     tied_head: bool
+    """Whether the embedding is the head as well."""
     # what it lacks, so that the parts around a decoder need not ask which one it is
     row_marks: ClassVar[bool] = False
     sliding_window: ClassVar[int | None] = None
@@ -182,15 +225,19 @@ class LanguageConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraConfig:
-    """Adapters of a decoder: matrices of low rank beside its own (arXiv 2106.09685)."""
+    """Adapters: matrices of low rank beside those of a model (arXiv 2106.09685)."""
 
     __pydantic_config__: ClassVar = STRICT
     rank: int
+    """Width of the small matrices."""
     alpha: float
     """What they add is scaled by this over the rank."""
     dropout: float
+    """Share of inputs that an adapter does not see while it learns."""
     targets: tuple[str, ...]
-    """Names of the linear layers that get one, such as `query` or `q_proj`."""
+    """Names of the layers that get one, such as `query` or `q_proj`."""
+    parts: tuple[str, ...] = ("decoder",)
+    """Parts of the model that these layers are looked for in; all else of them is frozen."""
 
 
 def _decoder_kind(data: Any) -> str:
@@ -212,6 +259,7 @@ class ModelConfig:
 
     __pydantic_config__: ClassVar = STRICT
     name: str
+    """What it is called."""
     sam: SamConfig
     compressor: CompressorConfig
     clip: ClipConfig
@@ -279,6 +327,18 @@ def read_json(path: Path) -> Any:
         raise ModelError(f"{path} is not JSON: {error}") from error
 
 
+def read_text(path: Path) -> str:
+    """What a file of one's own says.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+
+
 def load_config(path: Path) -> ModelConfig:
     """Read a `config.json` that `ModelConfig.to_json` wrote.
 
@@ -294,21 +354,41 @@ def preset_names() -> list[str]:
     return sorted(Path(file.name).stem for file in files if file.name.endswith(".toml"))
 
 
+def names_preset(name: str) -> bool:
+    """Whether `preset` takes it for the sizes of a model, rather than for a model."""
+    return name in preset_names() or name.endswith(_TOML)
+
+
 def preset(name: str) -> ModelConfig:
-    """The sizes of a named model.
+    """The sizes of a named model, or of one's own.
+
+    Args:
+        name: A preset, or the path of a TOML file like those of the presets. Such a file may say
+            `like = "nano"`, and then only what differs.
 
     Raises:
         UsageError: If there is no such preset.
+        ModelError: If a file of one's own is no TOML, or its sizes are not those of a model.
     """
-    if name not in preset_names():
-        raise UsageError(f"no preset {name!r}: choose one of {', '.join(preset_names())}")
-    return validate(ModelConfig, {"name": name, **_preset_data(name)}, source=f"preset {name}")
+    data = {"name": Path(name).stem if name.endswith(_TOML) else name, **_preset_data(name)}
+    return validate(ModelConfig, data, source=f"preset {name}")
 
 
 def _preset_data(name: str) -> dict[str, Any]:
     """What the file of a preset says, over what the preset that it is `like` says."""
-    file = resources.files("lightseek").joinpath("presets", f"{name}.toml")
-    own = tomllib.loads(file.read_text(encoding="utf-8"))
+    if name.endswith(_TOML):
+        text = read_text(Path(name))
+    elif name in preset_names():
+        file = resources.files("lightseek").joinpath("presets", f"{name}{_TOML}")
+        text = file.read_text(encoding="utf-8")
+    else:
+        raise UsageError(
+            f"no preset {name!r}: choose one of {', '.join(preset_names())}, or name a TOML file"
+        )
+    try:
+        own = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"{name} is not TOML: {error}") from error
     if "like" not in own:
         return own
     data = _preset_data(own.pop("like"))

@@ -57,6 +57,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, *, bias: bool) -> None:
         super().__init__()
+        self.in_features, self.out_features = in_dim, out_dim
         self.weight: Tensor
         self.scale: Tensor
         self.register_buffer("weight", torch.zeros(out_dim, in_dim, dtype=torch.int8))

@@ -18,7 +18,7 @@ from lightseek.cli import main
 from lightseek.eval.metrics import cer
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(
     r"^(?:<!-- not run: (?P<excuse>.+) -->\n)?"
     r"```(?P<kind>python|pycon|console)\n(?P<code>.*?)^```$",
@@ -80,6 +80,14 @@ def test_blocks_of_a_page(page: Path) -> None:
     names: dict[str, Any] = {}
     for block in blocks_to_run(page):
         RUN[block.kind](block, page, names)
+
+
+def test_both_guides_to_reading_show_the_same_code() -> None:
+    texts = [
+        (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("read.md", "fr/lire.md")
+    ]
+    english, french = ([found["code"] for found in FENCE.finditer(text)] for text in texts)
+    assert english == french
 
 
 def test_the_example_is_read() -> None:
