@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from lightseek.config import PATCH_PX, DecoderConfig, ModelConfig, MoeConfig, Rows, preset, validate
 from lightseek.errors import ModelError
@@ -75,17 +75,17 @@ class _Section(BaseModel):
 
 
 class _Language(_Section):
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    max_position_embeddings: int
-    n_routed_experts: int
-    n_shared_experts: int
-    num_experts_per_tok: int
-    moe_intermediate_size: int
+    vocab_size: PositiveInt
+    hidden_size: PositiveInt
+    intermediate_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    num_key_value_heads: PositiveInt
+    max_position_embeddings: PositiveInt
+    n_routed_experts: PositiveInt
+    n_shared_experts: PositiveInt
+    num_experts_per_tok: PositiveInt
+    moe_intermediate_size: PositiveInt
     bos_token_id: int
     eos_token_id: int
     rms_norm_eps: float = 1e-6
@@ -101,9 +101,13 @@ class _Language(_Section):
     routed_scaling_factor: Literal[1] = 1
 
     @model_validator(mode="after")
-    def _has_a_key_for_every_head(self) -> "_Language":
+    def _fits_together(self) -> "_Language":
         if self.num_key_value_heads != self.num_attention_heads:
             raise ValueError("num_key_value_heads differs from num_attention_heads")
+        if self.num_attention_heads < 1 or self.hidden_size % (2 * self.num_attention_heads):
+            raise ValueError("hidden_size is not divided into heads of even width")
+        if not 1 <= self.num_experts_per_tok <= self.n_routed_experts:
+            raise ValueError("num_experts_per_tok is none, or more than n_routed_experts")
         return self
 
 
@@ -127,19 +131,19 @@ class _OriginalLanguage(_Language):
 
 
 class _OriginalClip(_Section):
-    heads: int
-    image_size: int
-    layers: int
-    patch_size: int
-    width: int
+    heads: PositiveInt
+    image_size: PositiveInt
+    layers: PositiveInt
+    patch_size: PositiveInt
+    width: PositiveInt
 
 
 class _OriginalSam(_Section):
     downsample_channels: tuple[int, int]
     global_attn_indexes: tuple[int, ...]
-    heads: int
-    layers: int
-    width: int
+    heads: PositiveInt
+    layers: PositiveInt
+    width: PositiveInt
 
 
 class _Towers(_Section):
@@ -148,15 +152,15 @@ class _Towers(_Section):
 
 
 class _OriginalVision(_Section):
-    image_size: int
+    image_size: PositiveInt
     model_name: Literal["deeplip_b_l"] = "deeplip_b_l"
     model_type: Literal["vision"] = "vision"
     width: _Towers
 
 
 class _OriginalProjector(_Section):
-    input_dim: int
-    n_embed: int
+    input_dim: PositiveInt
+    n_embed: PositiveInt
     model_type: Literal["mlp_projector"] = "mlp_projector"
     projector_type: Literal["linear"]
 
@@ -246,17 +250,17 @@ class _Text(_Language):
 
 class _Sam(_Section):
     model_type: Literal["unlimited_ocr_sam_vision_model"]
-    hidden_size: int
-    output_channels: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_channels: int
-    image_size: int
+    hidden_size: PositiveInt
+    output_channels: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    num_channels: PositiveInt
+    image_size: PositiveInt
     layer_norm_eps: float
     use_rel_pos: bool
     window_size: int
     global_attn_indexes: tuple[int, ...]
-    mlp_dim: int
+    mlp_dim: PositiveInt
     downsample_channels: tuple[int, int]
 
     patch_size: Literal[16]
@@ -267,13 +271,13 @@ class _Sam(_Section):
 
 class _Clip(_Section):
     model_type: Literal["unlimited_ocr_vision_encoder"]
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_channels: int
-    image_size: int
-    patch_size: int
+    hidden_size: PositiveInt
+    intermediate_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    num_channels: PositiveInt
+    image_size: PositiveInt
+    patch_size: PositiveInt
     hidden_act: Literal["quick_gelu", "gelu"]
     layer_norm_eps: float
 

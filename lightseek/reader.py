@@ -155,7 +155,7 @@ def find_look(
     return Look(
         mode=chosen,
         max_tiles=max_tiles,
-        prompt=find_prompt(prompt or ("parse" if slides else "markdown")),
+        prompt=find_prompt(("parse" if slides else "markdown") if prompt is None else prompt),
         decoding=Decoding(
             max_tokens=config.decoder.max_positions if max_tokens is None else max_tokens,
             ban=NgramBan(size=size, window=window, except_ids=cells),

@@ -3,17 +3,20 @@
     python runs/compare_transformers.py measure build/speed -o speed.json
     python runs/compare_transformers.py table speed.json
 
-Each engine runs in a process of its own, one after the other. The checkpoint takes 6.7 GB of disk
+Each engine runs in a process of its own, one after the other, in several rounds; the figures are
+the medians over rounds. `transformers` takes 13 GB of memory. The checkpoint takes 6.7 GB of disk
 and the one in 8 bits 3.9 GB; both stay in the folder. `table` writes docs/results.md.
 """
 
-import json
+import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import click
@@ -71,10 +74,14 @@ def main() -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
-@click.option("--steps", default=48, show_default=True, help="Tokens to decode.")
+@click.option("--steps", default=32, show_default=True, help="Tokens to decode.")
+@click.option("--rounds", default=3, show_default=True, help="Four quiet minutes each.")
 @click.option("--tiny", is_flag=True, help="A model of a few dims, to try the script.")
-def measure(folder: Path, output: Path, steps: int, tiny: bool) -> None:
-    """Make what is missing in the folder, measure all engines, write one JSON file."""
+def measure(folder: Path, output: Path, steps: int, rounds: int, tiny: bool) -> None:
+    """Make what is missing in the folder, measure all engines, write one JSON file.
+
+    It is written anew after every round: what has been measured is not lost.
+    """
     whole, small = folder / "bfloat16", folder / "int8"
     if not (whole / CONFIG).is_file():
         make_checkpoint(whole, TINY if tiny else {})
@@ -83,13 +90,33 @@ def measure(folder: Path, output: Path, steps: int, tiny: bool) -> None:
     ours = [sys.executable, "-m", "lightseek", "bench", "--json", "--device", "cpu"]
     ours += ["--dtype", "bfloat16", "--steps", str(steps), "--model"]
     theirs = [sys.executable, __file__, "worker", "--steps", str(steps)]
-    found = []
-    for command in ([*ours, str(whole)], [*ours, str(small)], [*theirs, str(whole)]):
-        warm(Path(command[-1]))
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found.append(json.loads(done.stdout))
-        click.echo(done.stdout, err=True)
-    output.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    commands = ([*ours, str(whole)], [*ours, str(small)], [*theirs, str(whole)])
+    found: list[list[Speed]] = [[] for _ in commands]
+    for number in range(rounds):
+        for command, speeds in zip(commands, found, strict=True):
+            warm(Path(command[-1]))
+            # the same for all: threads that wait spin for a while, as `lightseek` has it
+            env = {**os.environ, "GOMP_SPINCOUNT": "10000"}
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env)
+            speeds.append(Speed.from_json(done.stdout))
+            rate = f"{speeds[-1].decode_tps[1]:.1f} tokens/s"
+            click.echo(
+                f"round {number + 1}: {speeds[-1].engine}, {speeds[-1].dtype}: {rate}", err=True
+            )
+        middle = TypeAdapter(list[Speed]).dump_json([median_of(s) for s in found], indent=1)
+        output.write_bytes(middle)
+
+
+def median_of(speeds: list[Speed]) -> Speed:
+    """The median of every figure by itself."""
+
+    def middle(values: list[Any]) -> Any:
+        if isinstance(values[0], dict):
+            return {key: middle([value[key] for value in values]) for key in values[0]}
+        return median_low(values)
+
+    rows = [asdict(speed) for speed in speeds]
+    return Speed(**{name: middle([row[name] for row in rows]) for name in rows[0]})
 
 
 def warm(folder: Path) -> None:

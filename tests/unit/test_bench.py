@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,13 @@ def test_the_table_has_a_column_for_each_engine(folder: Path) -> None:
     assert lines[2] == "| | lightseek, float32 | lightseek, float32 |"
     assert any(line.startswith("| decode x3, tokens/s | ") for line in lines)
     assert {line.count("|") for line in lines[2:]} == {4}
+
+
+def test_the_figures_are_medians_each_by_itself(folder: Path) -> None:
+    speed = found(folder)
+    speeds = [
+        replace(speed, load_s=load_s, decode_tps={1: rate, 3: 1.0})
+        for load_s, rate in ((3.0, 10.0), (1.0, 30.0), (2.0, 20.0))
+    ]
+    middle = SCRIPT["median_of"](speeds)
+    assert middle == replace(speed, load_s=2.0, decode_tps={1: 20.0, 3: 1.0})

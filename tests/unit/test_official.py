@@ -183,6 +183,10 @@ class TestConfigs:
             ("topk_method", "group_limited_greedy"),
             ("num_key_value_heads", 2),
             ("hidden_size", "wide"),
+            ("hidden_size", -1280),
+            ("hidden_size", 1290),
+            ("num_hidden_layers", 0),
+            ("num_experts_per_tok", 65),
             ("scoring_func", "sigmoid"),
             ("routed_scaling_factor", 2.5),
         ],
@@ -255,7 +259,7 @@ class TestFolders:
 
     def test_a_config_whose_sizes_do_not_fit_the_tensors(self, folder: Path) -> None:
         data = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        write_config(folder, data | {"n_routed_experts": 5})
+        write_config(folder, data | {"n_routed_experts": 7})
         assert "misshapen: model.layers.1.mlp.gate.weight" in refused(folder)
 
     def test_a_half_downloaded_shard(self, folder: Path) -> None:

@@ -124,6 +124,7 @@ class TestLooks:
         ("asked", "message"),
         [
             ({"prompt": "Free OCR."}, "needs one <image>"),
+            ({"prompt": ""}, "needs one <image>"),
             ({"max_tokens": 0}, "max_tokens"),
             ({"max_tiles": 1}, "tiles start at 2"),
         ],
