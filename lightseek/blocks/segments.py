@@ -89,7 +89,12 @@ def _without_rules(sheet: Sheet) -> Components:
         if long.any():
             kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
             ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
-    return sheet.pieces if np.array_equal(ink, sheet.ink) else components(ink)
+    if np.array_equal(ink, sheet.ink):
+        return sheet.pieces
+    crumb = np.ones((3, 3), np.uint8)
+    beside = cv2.dilate(sheet.ink - ink, crumb) & ink
+    ink[(beside > 0) & (cv2.morphologyEx(ink, cv2.MORPH_OPEN, crumb) == 0)] = 0
+    return components(ink)
 
 
 def _long_runs(
@@ -326,7 +331,7 @@ def _in_screens(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     at = (pieces.boxes[dots, :2] * (_CANVAS_LETTER / letter)).astype(int)
     canvas = np.zeros(at.max(axis=0, initial=0) + 2, np.uint8)
     canvas[tuple(at.T)] = 1
-    reach = np.ones((4, 6), np.uint8)  # leaders stand nearly as close on a line, and on no other
+    reach = np.ones((4, 4), np.uint8)  # the dots of leaders stand a little farther off
     _, labels = cv2.connectedComponents(cv2.dilate(canvas, reach))
     clusters = labels[tuple(at.T)]
     found = np.zeros(len(pieces.area), bool)
