@@ -61,9 +61,7 @@ def find_segments(sheet: Sheet) -> Found:
     _attach_small(segments, pieces, np.flatnonzero(small & ~at_side), letter, at_edge)
     whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
     page_px = float(np.hypot(*sheet.to_page[:, 0]))
-    whole = text_alone(
-        whole, pieces, letter, pictures=pictures, at_edge=at_edge, page_px=page_px
-    )
+    whole = text_alone(whole, pieces, letter, pictures=pictures, at_edge=at_edge, page_px=page_px)
     loose = ~drawn & ~at_edge & (pieces.height < 0.4 * letter)
     loose &= pieces.width < _LONG_DASH * letter
     for segment in whole:
@@ -91,10 +89,12 @@ def _without_rules(sheet: Sheet) -> Components:
             ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
     if np.array_equal(ink, sheet.ink):
         return sheet.pieces
-    crumb = np.ones((3, 3), np.uint8)
-    beside = cv2.dilate(sheet.ink - ink, crumb) & ink
-    ink[(beside > 0) & (cv2.morphologyEx(ink, cv2.MORPH_OPEN, crumb) == 0)] = 0
-    return components(ink)
+    pieces = components(ink)
+    beside = cv2.dilate(sheet.ink - ink, np.ones((3, 3), np.uint8)) & ink
+    touched = np.zeros(len(pieces.area) + 1, bool)
+    touched[pieces.labels[beside > 0]] = True
+    crumbs = touched[1:] & (np.minimum(pieces.width, pieces.height) <= 0.12 * letter)
+    return replace(_unlabelled(pieces, crumbs), area=np.where(crumbs, 0, pieces.area))
 
 
 def _long_runs(
