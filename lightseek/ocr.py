@@ -24,7 +24,7 @@ from lightseek.errors import ModelError, PageError, UsageError
 from lightseek.grounding import parse_answer
 from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
-from lightseek.readings import StripText, read_carefully
+from lightseek.readings import StripText, is_likely, read_carefully
 from lightseek.views import MODES, make_views
 from lightseek.weights import default_device, default_dtype, load_model
 
@@ -379,9 +379,13 @@ def _line(line: TextLine, texts: list[StripText]) -> Line | None:
 
 
 def _words(strip: Strip, text: StripText) -> list[Word]:
-    """The words of a strip, each with its box."""
+    """The words of a strip, each with its box; specks that were read as marks are none."""
     if not text.text.strip():
         return []
     boxes = word_boxes(strip, text.centres[:, 0], text.text)
     found = zip(text.text.split(), boxes, text.word_confidences(), strict=True)
-    return [Word(text=word, box=box, confidence=sure) for word, box, sure in found]
+    return [
+        Word(text=word, box=box, confidence=sure)
+        for word, box, sure in found
+        if is_likely(word, sure)
+    ]

@@ -29,6 +29,8 @@ LEGIBLE = 0.4
 """Mean probability of characters below which a strip shows no text."""
 LEGIBLE_MARKS = 0.75
 """The same where no letter or digit was read: rules look like dashes."""
+LIKELY_MARKS = 0.5
+"""Confidence of a word without letter or digit below which it is a speck or a piece of a rule."""
 
 HALF_STEP = 256
 """Halves are filled up to a multiple of this width, so that few shapes occur."""
@@ -174,6 +176,11 @@ def is_legible(result: StripText) -> bool:
     """Whether a strip shows text at all, and no rule, halftone or dirt."""
     has_letters = any(map(str.isalnum, result.text))
     return result.probability >= (LEGIBLE if has_letters else LEGIBLE_MARKS)
+
+
+def is_likely(word: str, confidence: float) -> bool:
+    """Whether a word is one, and no speck or piece of a rule that was read as a mark."""
+    return confidence >= LIKELY_MARKS or any(map(str.isalnum, word))
 
 
 def _log(probabilities: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

@@ -146,36 +146,28 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
 
 
 def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutter:
-    """The gutter of prose, up and down to where a column ends or both go on side by side.
+    """The gutter of prose down to where the longer column ends, or both go on side by side.
 
-    A column is rarely as long as its neighbour; what it alone holds beyond is read with it.
+    A column is rarely as long as its neighbour; what it alone holds below is read with it.
     """
     sides = _sides(gutter, segments)
     if not all(_is_prose(_rows(side), letter) for side in sides):
         return gutter
-    left = np.array([s.middle for s in segments if s.right <= gutter.x])
-    right = np.array([s.middle for s in segments if s.left >= gutter.x])
-    across = np.array([s.middle for s in segments if s.left < gutter.x < s.right])
-    top, bottom = gutter.top + letter / 2, gutter.bottom - letter / 2
-    for core, side, other in zip(sides, (left, right), (right, left), strict=True):
-        others = np.concatenate([other, across])
-        step = 1.2 * float(np.diff(np.sort([s.middle for s in core])).max())
-        top = -_last_alone(-top, -side, -others, step)
-        bottom = _last_alone(bottom, side, others, step)
-    return _Gutter(gutter.x, top - letter / 2, bottom + letter / 2)
-
-
-def _last_alone(
-    start: float, side: Float[np.ndarray, " N"], other: Float[np.ndarray, " M"], step: float
-) -> float:
-    """The last line of a side that goes on in such steps, none of the other beside it."""
-    limit = min((y for y in other.tolist() if y > start), default=math.inf) - step / 4
-    last = start
-    for middle in np.sort(side[(side > start) & (side < limit)]).tolist():
-        if middle - last > step:
-            break
-        last = middle
-    return last
+    below = [s for s in segments if s.middle >= gutter.bottom]
+    in_left, in_right = ([s.right <= gutter.x for s in below], [s.left >= gutter.x for s in below])
+    bottom = gutter.bottom
+    for core, goes_on in zip(sides, (in_left, in_right), strict=True):
+        middles = np.sort([s.middle for s in core])
+        step, last = 1.2 * float(np.diff(middles).max()), float(middles[-1])
+        own = sorted(s.middle for s in itertools.compress(below, goes_on))
+        others = (s.middle for s, own in zip(below, goes_on, strict=True) if not own)
+        limit = min(others, default=math.inf) - letter
+        for middle in own:
+            if middle - last > step or middle > limit:
+                break
+            last = middle
+        bottom = max(bottom, last + letter / 2)
+    return _Gutter(gutter.x, gutter.top, bottom)
 
 
 def _set_in(segments: list[Segment], distance: float) -> Bool[np.ndarray, " N"]:
@@ -231,7 +223,7 @@ def _parts_columns(
     if all(_is_prose(side, letter) for side in rows):
         return True
     few, many = sorted(sides, key=len)
-    return _share_level(few, many) < 0.7
+    return _share_level(few, many) < 0.5
 
 
 def _sides(gutter: _Gutter, segments: list[Segment]) -> tuple[list[Segment], list[Segment]]:

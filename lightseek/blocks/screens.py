@@ -62,7 +62,9 @@ def _changes(grey: UInt8[np.ndarray, "H W"], letter: float) -> Float[np.ndarray,
     dark = (cv2.subtract(cv2.blur(grey, (around, around)), grey) > 10).astype(np.uint8)
     rows, cols = (max(1, round(2 * side / letter)) for side in grey.shape)
     across, down = (
-        cv2.blur(cv2.resize(np.float32(step), (cols, rows), interpolation=cv2.INTER_AREA), (3, 3))
+        cv2.blur(
+            cv2.resize(step.astype(np.float32), (cols, rows), interpolation=cv2.INTER_AREA), (3, 3)
+        )
         for step in (cv2.absdiff(dark[:, 1:], dark[:, :-1]), cv2.absdiff(dark[1:], dark[:-1]))
     )
     return np.asarray(np.minimum(across, down) * letter)

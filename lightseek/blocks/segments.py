@@ -87,7 +87,14 @@ def _without_rules(sheet: Sheet) -> Components:
         if long.any():
             kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
             ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
-    return sheet.pieces if np.array_equal(ink, sheet.ink) else components(ink)
+    if np.array_equal(ink, sheet.ink):
+        return sheet.pieces
+    pieces = components(ink)
+    beside = cv2.dilate(sheet.ink - ink, np.ones((3, 3), np.uint8)) & ink
+    touched = np.zeros(len(pieces.area) + 1, bool)
+    touched[pieces.labels[beside > 0]] = True
+    crumbs = touched[1:] & (np.minimum(pieces.width, pieces.height) <= 0.12 * letter)
+    return replace(_unlabelled(pieces, crumbs), area=np.where(crumbs, 0, pieces.area))
 
 
 def _long_runs(
@@ -324,7 +331,7 @@ def _in_screens(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     at = (pieces.boxes[dots, :2] * (_CANVAS_LETTER / letter)).astype(int)
     canvas = np.zeros(at.max(axis=0, initial=0) + 2, np.uint8)
     canvas[tuple(at.T)] = 1
-    reach = np.ones((4, 6), np.uint8)  # leaders stand nearly as close on a line, and on no other
+    reach = np.ones((4, 4), np.uint8)  # the dots of leaders stand a little farther off
     _, labels = cv2.connectedComponents(cv2.dilate(canvas, reach))
     clusters = labels[tuple(at.T)]
     found = np.zeros(len(pieces.area), bool)

@@ -333,6 +333,89 @@ def test_the_dots_of_a_screen_do_not_make_a_line_larger() -> None:
     assert_found_in_order(cut_page(page.image), page.boxes)
 
 
+def test_the_frames_of_a_dense_table_touch_no_cell() -> None:
+    page = Sheet()
+    for row in range(8):
+        for x, text in ((110, f"00093-{row}851"), (330, "tablets of ten"), (620, f"$1{row}4.50")):
+            page.line(x, 103 + 40 * row, text)
+        page.draw.line((90, 98 + 40 * row, 900, 98 + 40 * row), fill="black", width=2)
+    for x in (90, 310, 600, 900):
+        page.draw.line((x, 98, x, 380), fill="black", width=2)
+    blocks = cut_page(page.image)
+    found = [strip.box for strip in strips(blocks)]
+    assert len(found) == len(page.boxes)
+    assert min(a.iou(b) for a, b in zip(found, page.boxes, strict=True)) > 0.75
+
+
+def test_letters_on_a_ground_of_dots_are_read_from_plain_paper() -> None:
+    page = Sheet()
+    page.column(100, 300, rows=6, width=640)
+    page.draw.rectangle((100, 80, 800, 240), fill="white")
+    for y in range(80, 240, 2):
+        for x in range(100 + y % 4, 800, 4):
+            page.draw.line((x, y, x + 1, y), fill="black")
+    page.line(300, 140, "Variance 1,930.5", size=34, name="Inter-Regular.otf")
+    shown = [s for s in strips(cut_page(page.image)) if s.box.iou(page.boxes[-1]) > 0.5]
+    assert len(shown) == 1
+    assert np.median(shown[0].image) > 230
+    assert shown[0].image.min() < 100
+
+
+def test_a_dotted_rule_makes_no_line_larger() -> None:
+    page = Sheet()
+    page.column(100, 100, rows=5, width=640)
+    for row in range(5):
+        for x in range(80, 900, 5):
+            page.draw.rectangle((x, 131 + 34 * row, x + 1, 132 + 34 * row), fill="black")
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+def test_text_that_runs_upwards_is_left_out_and_ends_no_column() -> None:
+    page = Sheet()
+    page.column(60, 100, rows=20, width=380)
+    page.column(500, 100, rows=20, width=380, seed=30)
+    label = Image.new("L", (620, 30), "white")
+    ImageDraw.Draw(label).text((2, 2), sentence(4, 12), font=font(20), fill="black")
+    page.image.paste(label.rotate(90, expand=True), (930, 130))
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+def test_a_page_within_a_picture_is_left_out() -> None:
+    page = Sheet()
+    page.column(100, 450, rows=10, width=640)
+    for row in range(16):
+        page.draw.text((200, 100 + 13 * row), sentence(row, 9), font=font(6), fill="black")
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+def test_the_longer_of_two_columns_is_read_to_its_end() -> None:
+    page = Sheet()
+    page.column(60, 100, rows=18, width=380)
+    page.column(500, 100, rows=10, width=380, seed=30)
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+def test_a_raised_number_stays_in_its_line() -> None:
+    page = Sheet()
+    page.column(100, 100, rows=3, width=640)
+    x = 100 + fits("as was shown before.")
+    page.draw.text((x, 200), "2,3", font=font(14), fill="black")
+    page.draw.text((100, 202), "as was shown before.", font=font(24), fill="black")
+    page.draw.text((x + 24, 202), "It is therefore likely", font=font(24), fill="black")
+    page.column(100, 236, rows=3, width=640, seed=9)
+    assert len(lines(cut_page(page.image))) == 7
+
+
+def test_the_edge_of_the_paper_swallows_no_lines() -> None:
+    page = Sheet()
+    page.column(60, 100, rows=16, width=640)
+    for y in range(90, 640, 130):
+        page.draw.rectangle((20, y, 40, y + 90), fill="black")
+        page.draw.line((36, y + 30, 62, y + 36), fill="black", width=3)
+    found = lines(cut_page(page.image))
+    assert all(max(box.iou(other) for other in found) > 0.7 for box in page.boxes)
+
+
 def test_a_label_on_a_grey_box_is_found_and_the_box_is_not() -> None:
     page = Sheet()
     page.draw.rectangle((200, 80, 700, 160), fill=(180, 180, 180))

@@ -12,6 +12,7 @@ from lightseek.readings import (
     halve,
     has_lost_place,
     is_legible,
+    is_likely,
     join,
     read_carefully,
 )
@@ -184,3 +185,11 @@ def test_a_word_is_as_sure_as_all_its_characters_and_its_ends() -> None:
     assert result.word_confidences() == pytest.approx([0.9 * 0.5 * 0.8, 0.8 * 0.6])
     assert result.probability == pytest.approx((0.9 * 0.5 * 0.8 * 0.6) ** 0.2)
     assert said("", []).word_confidences() == []
+
+
+@pytest.mark.parametrize(
+    ("word", "confidence", "likely"),
+    [("·", 0.3, False), ("|", 0.49, False), ("—", 0.9, True), ("a", 0.1, True), ("(3)", 0.2, True)],
+)
+def test_a_speck_read_as_a_mark_is_no_word(word: str, confidence: float, likely: bool) -> None:
+    assert is_likely(word, confidence) is likely
