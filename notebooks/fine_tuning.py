@@ -85,8 +85,8 @@ before = report("before")
 # %% [markdown]
 # ## Learning
 #
-# All weights may move, at small rates. One strip in three stays plain, so that nothing is forgotten.
-# Glyph maps, which taught the encoder to see, are not needed again.
+# All weights may move, at small rates. One strip in three stays plain, so that nothing is
+# forgotten. Glyph maps, which taught the encoder to see, are not needed again.
 
 # %%
 recipe = OptimiserRecipe(
