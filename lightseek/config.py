@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter, ValidationErro
 
 from lightseek.errors import ModelError, UsageError
 
+_TOML = ".toml"
 Activation = Literal["gelu", "quick_gelu", "relu2"]
 T = TypeVar("T")
 
@@ -224,7 +225,7 @@ class LanguageConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraConfig:
-    """Adapters of a decoder: matrices of low rank beside its own (arXiv 2106.09685)."""
+    """Adapters: matrices of low rank beside those of a model (arXiv 2106.09685)."""
 
     __pydantic_config__: ClassVar = STRICT
     rank: int
@@ -234,7 +235,9 @@ class LoraConfig:
     dropout: float
     """Share of inputs that an adapter does not see while it learns."""
     targets: tuple[str, ...]
-    """Names of the linear layers that get one, such as `query` or `q_proj`."""
+    """Names of the layers that get one, such as `query` or `q_proj`."""
+    parts: tuple[str, ...] = ("decoder",)
+    """Parts of the model that these layers are looked for in; all else of them is frozen."""
 
 
 def _decoder_kind(data: Any) -> str:
@@ -324,6 +327,18 @@ def read_json(path: Path) -> Any:
         raise ModelError(f"{path} is not JSON: {error}") from error
 
 
+def read_text(path: Path) -> str:
+    """What a file of one's own says.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+
+
 def load_config(path: Path) -> ModelConfig:
     """Read a `config.json` that `ModelConfig.to_json` wrote.
 
@@ -339,21 +354,41 @@ def preset_names() -> list[str]:
     return sorted(Path(file.name).stem for file in files if file.name.endswith(".toml"))
 
 
+def names_preset(name: str) -> bool:
+    """Whether `preset` takes it for the sizes of a model, rather than for a model."""
+    return name in preset_names() or name.endswith(_TOML)
+
+
 def preset(name: str) -> ModelConfig:
-    """The sizes of a named model.
+    """The sizes of a named model, or of one's own.
+
+    Args:
+        name: A preset, or the path of a TOML file like those of the presets. Such a file may say
+            `like = "nano"`, and then only what differs.
 
     Raises:
         UsageError: If there is no such preset.
+        ModelError: If a file of one's own is no TOML, or its sizes are not those of a model.
     """
-    if name not in preset_names():
-        raise UsageError(f"no preset {name!r}: choose one of {', '.join(preset_names())}")
-    return validate(ModelConfig, {"name": name, **_preset_data(name)}, source=f"preset {name}")
+    data = {"name": Path(name).stem if name.endswith(_TOML) else name, **_preset_data(name)}
+    return validate(ModelConfig, data, source=f"preset {name}")
 
 
 def _preset_data(name: str) -> dict[str, Any]:
     """What the file of a preset says, over what the preset that it is `like` says."""
-    file = resources.files("lightseek").joinpath("presets", f"{name}.toml")
-    own = tomllib.loads(file.read_text(encoding="utf-8"))
+    if name.endswith(_TOML):
+        text = read_text(Path(name))
+    elif name in preset_names():
+        file = resources.files("lightseek").joinpath("presets", f"{name}{_TOML}")
+        text = file.read_text(encoding="utf-8")
+    else:
+        raise UsageError(
+            f"no preset {name!r}: choose one of {', '.join(preset_names())}, or name a TOML file"
+        )
+    try:
+        own = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"{name} is not TOML: {error}") from error
     if "like" not in own:
         return own
     data = _preset_data(own.pop("like"))

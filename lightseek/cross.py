@@ -111,13 +111,16 @@ class CrossDecoder(nn.Module):
         self.norm = make_norm(config)
 
     def forward(
-        self, visual: Float[Tensor, "B N D"], x: Float[Tensor, "B L D"]
+        self,
+        visual: Float[Tensor, "B N D"],
+        x: Float[Tensor, "B L D"],
+        padding: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B L D"]:
         """Run whole texts, each token of which sees those before it."""
         length = x.shape[1]
         causal = x.new_full((length, length), HIDDEN).triu(1)
         rotary = rotary_angles(self.config, torch.arange(length, device=x.device)[None], x)
-        return self.step(x, self.see(visual), rotary, causal)
+        return self.step(x, self.see(visual, padding), rotary, causal)
 
     def see(
         self, visual: Float[Tensor, "B N D"], padding: Bool[Tensor, "B N"] | None = None

@@ -18,6 +18,11 @@ SCALES = {"channels": 1, "sequence": 2}
 """Visual tokens for one place of a view."""
 
 
+EMBEDDING_STD = 0.02
+"""Of fresh embeddings, and of the places that are added to them and to visual tokens: a loud one
+makes a tied head sure of what it has just read."""
+
+
 class Projector(nn.Module):
     """Features to the decoder's width."""
 
@@ -32,7 +37,11 @@ class Projector(nn.Module):
 
 
 class SequenceProjector(nn.Module):
-    """Two visual tokens for every place: those of the compressor (local), then CLIP's (global)."""
+    """Two visual tokens for every place: those of the compressor (local), then CLIP's (global).
+
+    They leave as large as embeddings. Features are a hundred times larger: a place that is added
+    to them would not be heard, and attention would have no address to go to.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -41,11 +50,14 @@ class SequenceProjector(nn.Module):
             Projector(dim, config.decoder.dim, norm=config.fusion_norm, eps=config.clip.norm_eps)
             for dim in self.widths
         )
+        self.out_norm = nn.LayerNorm(config.decoder.dim, eps=config.clip.norm_eps)
+        nn.init.constant_(self.out_norm.weight, EMBEDDING_STD)
 
     def forward(self, fused: Float[Tensor, "V h w F"]) -> Float[Tensor, "V 2*h w D"]:
         """Project both, the rows of the local map above those of the global one."""
         clip, compressed = torch.split(fused, self.widths, dim=-1)
-        return torch.cat([self.of_compressor(compressed), self.of_clip(clip)], dim=1)
+        tokens = torch.cat([self.of_compressor(compressed), self.of_clip(clip)], dim=1)
+        return self.out_norm(tokens)
 
 
 def make_projector(config: ModelConfig) -> nn.Module:

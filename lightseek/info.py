@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from lightseek.config import DecoderConfig, ModelConfig, preset, preset_names
+from lightseek.config import DecoderConfig, ModelConfig, names_preset, preset
 from lightseek.fusion import SCALES
 from lightseek.model import LightSeekOCR
 from lightseek.names import official_name
@@ -94,7 +94,7 @@ def describe(name: str) -> Card:
     Raises:
         ModelError: If there is no such model, or its files do not fit each other.
     """
-    if name in preset_names() and name not in SHIPPED:
+    if names_preset(name) and name not in SHIPPED:
         return _card(empty_model(preset(name)), dtype="bfloat16")
     folder = find_model(name)
     config, official = read_config(folder)

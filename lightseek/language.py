@@ -4,7 +4,7 @@ What is taken is its body: embeddings in, hidden states out. Its embedding and i
 those of `LightSeekOCR`, so that splicing, predicting and losses are the same for every decoder.
 Visual tokens, projected to its width, are to it words that it has not met.
 
-Axes: B R sequences, L new tokens, P prompt tokens, D width.
+Axes: B R sequences, L new tokens, P prompt tokens, Y layers, D width.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -29,11 +29,22 @@ class LanguageDecoder(nn.Module):
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
         self.config = config
-        self.body = _make_body(config)
+        self.body: Any = _make_body(config)
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         """Run whole sequences, each token of which sees those before it."""
         return self.body(inputs_embeds=x, use_cache=False).last_hidden_state
+
+    def attention(self, x: Float[Tensor, "1 L D"]) -> Float[Tensor, "Y L L"]:
+        """Where each token of a sequence looks, layer by layer: the mean over heads."""
+        usual = self.body.config._attn_implementation
+        # fused kernels keep no weights
+        self.body.set_attn_implementation("eager")
+        try:
+            weights = self.body(inputs_embeds=x, use_cache=False, output_attentions=True).attentions
+        finally:
+            self.body.set_attn_implementation(usual)
+        return torch.cat([layer.float().mean(1) for layer in weights])
 
     def begin(
         self, prompt: Float[Tensor, "B P D"], max_tokens: int, padding: Bool[Tensor, "B P"] | None

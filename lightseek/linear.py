@@ -6,6 +6,7 @@ weights: that is all that a kernel can lose or win.
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +56,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, *, bias: bool) -> None:
         super().__init__()
+        self.in_features, self.out_features = in_dim, out_dim
         self.weight: Tensor
         self.scale: Tensor
         self.register_buffer("weight", torch.zeros(out_dim, in_dim, dtype=torch.int8))
@@ -78,13 +80,24 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B E"]:
         """Multiply rows by the weights."""
-        found = self._spread(x) if self._packed is None else self._multiply(x)
+        if x.requires_grad and torch.is_grad_enabled():
+            # torch has no types for it
+            found: Tensor = _Frozen.apply(x, self)  # type: ignore[no-untyped-call]
+        else:
+            found = self.multiply(x)
         return found if self.bias is None else found + self.bias
 
-    def _spread(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B E"]:
-        return F.linear(x, self.weight.to(x.dtype) * self.scale[:, None].to(x.dtype))
+    def spread(self, dtype: torch.dtype) -> Float[Tensor, "E D"]:
+        """The weights as they would be in another type."""
+        if self._packed is None:
+            return self.weight.to(dtype) * self.scale[:, None].to(dtype)
+        whole: Tensor = torch.ops.quantized.linear_unpack(self._packed)[0].dequantize()
+        return whole.to(dtype)
 
-    def _multiply(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B E"]:
+    def multiply(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B E"]:
+        """Rows times weights, by the kernel if there is one."""
+        if self._packed is None:
+            return F.linear(x, self.spread(x.dtype))
         kernel = torch.ops.quantized.linear_dynamic
         rows = x.float()
         if x.numel() == x.shape[-1]:
@@ -92,6 +105,22 @@ class Int8Linear(nn.Module):
         # one scale serves all rows: of equal height, none drowns the others
         height = rows.abs().amax(-1, keepdim=True).clamp(min=SMALLEST)
         return (kernel(rows / height, self._packed, REDUCE_RANGE) * height).to(x.dtype)
+
+
+class _Frozen(torch.autograd.Function):
+    """What reaches the rows of a product whose weights, in 8 bits, do not learn.
+
+    The kernel has no derivative, and weights spread out for one would be kept by every layer.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Float[Tensor, "*B D"], layer: Int8Linear) -> Float[Tensor, "*B E"]:
+        ctx.layer = layer
+        return layer.multiply(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Float[Tensor, "*B E"]) -> tuple[Float[Tensor, "*B D"], None]:
+        return gradient @ ctx.layer.spread(gradient.dtype), None
 
 
 def to_int8(weight: Float[Tensor, "E D"]) -> tuple[Int8[Tensor, "E D"], Float[Tensor, " E"]]:

@@ -24,7 +24,7 @@ from lightseek.cross import CrossDecoder
 from lightseek.decoder import DeepDecoder, attention_bias
 from lightseek.encoder import DeepEncoder
 from lightseek.errors import UsageError
-from lightseek.fusion import SCALES
+from lightseek.fusion import EMBEDDING_STD, SCALES
 from lightseek.language import LanguageDecoder
 from lightseek.linear import Int8Linear, Linear, hold_in_int8, multiply
 from lightseek.views import Grid
@@ -61,8 +61,12 @@ class PlaceHeads(nn.Module):
         super().__init__()
         self.config = config
         # the last row means nowhere: nothing has been read yet
-        self.x_table = nn.Parameter(nn.init.normal_(torch.empty(config.x_bins + 1, dim), std=0.02))
-        self.y_table = nn.Parameter(nn.init.normal_(torch.empty(config.y_bins + 1, dim), std=0.02))
+        self.x_table = nn.Parameter(
+            nn.init.normal_(torch.empty(config.x_bins + 1, dim), std=EMBEDDING_STD)
+        )
+        self.y_table = nn.Parameter(
+            nn.init.normal_(torch.empty(config.y_bins + 1, dim), std=EMBEDDING_STD)
+        )
         self.x_head = nn.Linear(dim, config.x_bins)
         self.y_head = nn.Linear(dim, config.y_bins)
 
@@ -212,7 +216,8 @@ class LightSeekOCR(nn.Module):
         """
         for part in parts:
             frozen = [p for name, p in self.named_parameters() if f"{name}.".startswith(f"{part}.")]
-            if not frozen:
+            # what is in 8 bits has no parameters
+            if not frozen and part not in dict(self.named_modules()):
                 raise UsageError(f"the model has no part {part} to freeze: see `lightseek info`")
             for parameter in frozen:
                 parameter.requires_grad_(False)

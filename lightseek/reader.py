@@ -8,6 +8,7 @@ Axes: Y X pixels of an image, V images of one batch, h w visual tokens down and 
 prompts side by side and their tokens, D width.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -27,36 +28,37 @@ from lightseek.readings import StripText
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import Mode, PageViews, find_mode
 
-PX_PER_CHARACTER = 4
-"""No printed character of a strip is narrower on average: bounds the tokens of a strip."""
+PX_PER_CHARACTER = 4 * 64
+"""No printed character of a strip, in a line of 64 px, is narrower on average than 4 px: bounds the
+tokens of a strip."""
 SPARE_TOKENS = 20
-ENCODED_PX = 64 * 512
-"""Pixels across all strips that are encoded at once: more gain nothing and cost memory."""
+ENCODED_PX = 64 * 512 * 64
+"""Pixels of all strips that are encoded at once: more gain nothing and cost memory."""
 DECODED_AT_ONCE = 128
 """Strips whose next characters are found together, whatever their width."""
 
 
 @torch.inference_mode()
 def read_strips(
-    model: LightSeekOCR, tokenizer: Tokenizer, strips: Sequence[UInt8[np.ndarray, "Y _"]]
+    model: LightSeekOCR, tokenizer: Tokenizer, strips: Sequence[UInt8[np.ndarray, "_ _"]]
 ) -> list[StripText]:
     """Read strips of any widths.
 
     Args:
-        model: A model with place heads, in evaluation mode.
+        model: A model that reads strips, in evaluation mode.
         tokenizer: Its tokenizer.
-        strips: Grey images of one height.
+        strips: Grey images, a few sizes among them.
 
     Returns:
         One result a strip, in order.
     """
     prompts = _prompts(model, tokenizer, strips)
-    # strips of like width hold lines of like length: few wait for the longest of their batch
-    order = sorted(range(len(strips)), key=lambda i: strips[i].shape[1])
+    # strips of like size hold texts of like length: few wait for the longest of their batch
+    order = sorted(range(len(strips)), key=lambda i: strips[i].size)
     results: dict[int, StripText] = {}
     for start in range(0, len(order), DECODED_AT_ONCE):
         part = order[start : start + DECODED_AT_ONCE]
-        limits = [strips[i].shape[1] // PX_PER_CHARACTER + SPARE_TOKENS for i in part]
+        limits = [strips[i].size // PX_PER_CHARACTER + SPARE_TOKENS for i in part]
         prompt, padding = pad_left([prompts[i] for i in part])
         decoding = Decoding(max_tokens=limits[-1])
         read = generate(model, prompt, tokenizer.eos_id, decoding, padding)
@@ -66,13 +68,13 @@ def read_strips(
 
 
 def _prompts(
-    model: LightSeekOCR, tokenizer: Tokenizer, strips: Sequence[UInt8[np.ndarray, "Y _"]]
+    model: LightSeekOCR, tokenizer: Tokenizer, strips: Sequence[UInt8[np.ndarray, "_ _"]]
 ) -> list[Float[Tensor, "_ D"]]:
     """What the decoder is given of each strip: its visual tokens and begin."""
     prompts: dict[int, Tensor] = {}
-    for width in sorted({strip.shape[1] for strip in strips}):
-        rows = [i for i, strip in enumerate(strips) if strip.shape[1] == width]
-        size = max(1, ENCODED_PX // width)
+    for shape in sorted({strip.shape for strip in strips}):
+        rows = [i for i, strip in enumerate(strips) if strip.shape == shape]
+        size = max(1, ENCODED_PX // math.prod(shape))
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
             prompt = _encode(model, tokenizer, np.stack([strips[i] for i in part]))
@@ -98,14 +100,15 @@ def to_views(pixels: UInt8[Tensor, "V Y X"]) -> Float[Tensor, "V 1 Y X"]:
 
 def _strip_text(tokenizer: Tokenizer, result: Generated, limit: int) -> StripText:
     """What was read, up to the tokens that a strip of its width may hold."""
-    assert result.places is not None, "strips are read by models with place heads"
     # a special token that a poor model writes is no character
     ids = result.ids[:limit]
     kept = [i for i, token in enumerate(ids) if token not in tokenizer.special_ids]
+    nowhere = (math.nan, math.nan)
+    places = [nowhere] * len(ids) if result.places is None else result.places
     return StripText(
         tokenizer.decode(ids),
         np.exp(np.array(result.logprobs, dtype=np.float32)[kept]),
-        np.array(result.places, dtype=np.float32).reshape(-1, 2)[kept],
+        np.array(places, dtype=np.float32).reshape(-1, 2)[kept],
         result.finished and len(result.ids) <= limit,
     )
 

@@ -21,7 +21,8 @@ from lightseek.config import LanguageConfig, ModelConfig, load_config
 from lightseek.errors import ModelError, UsageError
 from lightseek.hub import fetch
 from lightseek.linear import int8_tensors, pack_int8
-from lightseek.lora import has_adapters
+from lightseek.lora import SETTINGS as ADAPTED
+from lightseek.lora import has_adapters, load_adapters, merge_adapters, read_settings
 from lightseek.model import LightSeekOCR
 from lightseek.names import UNREAD, official_name
 from lightseek.official import Official, find_official
@@ -77,7 +78,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
 def load_model(
     name: str | Path, *, device: torch.device, dtype: torch.dtype
 ) -> tuple[LightSeekOCR, Tokenizer]:
-    """Load a model folder, ready to read.
+    """Load a model folder, ready to read; one that holds adapters, with the model of these.
 
     Args:
         name: A shipped model, a folder, or a hub id.
@@ -89,6 +90,8 @@ def load_model(
             the device is too small.
     """
     folder = find_model(name)
+    if (folder / ADAPTED).is_file():
+        return _load_adapted(folder, device=device, dtype=dtype)
     config, official = read_config(folder)
     tokenizer = Tokenizer.from_folder(folder)
     check_tokenizer(tokenizer, config, official, source=folder / TOKENIZER)
@@ -98,6 +101,25 @@ def load_model(
     load_weights(model, folder / WEIGHTS, device=device, dtype=dtype, name_in_file=names)
     # what a language model computes by itself is in no file
     return model.to(device).eval(), tokenizer
+
+
+def _load_adapted(
+    folder: Path, *, device: torch.device, dtype: torch.dtype
+) -> tuple[LightSeekOCR, Tokenizer]:
+    base = read_settings(folder).base
+    try:
+        model, tokenizer = load_model(base, device=device, dtype=dtype)
+    except ModelError as error:
+        raise ModelError(f"{folder} holds adapters of {base}: {error}") from error
+    load_adapters(folder, model)
+    merge_adapters(model)
+    return model.eval(), tokenizer
+
+
+def lasting_name(name: str | Path) -> str:
+    """What `find_model` finds a model by, whatever folder it is called from."""
+    folder = Path(name)
+    return str(name if str(name) in SHIPPED or not folder.is_dir() else folder.resolve())
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, Official | None]:

@@ -8,7 +8,6 @@ and the one in 8 bits 3.9 GB; both stay in the folder. `table` writes docs/resul
 """
 
 import json
-import runpy
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from lightseek.bench.checkpoint import write_random
 from lightseek.bench.machine import best_seconds, matrix_rate, peak_memory, processor, read_rate
 from lightseek.bench.measure import TILES, Speed, count_flops, prompt_length, sample_pages
 from lightseek.errors import require
+from lightseek.eval.report import fill
 from lightseek.info import active
 from lightseek.names import official_name
 from lightseek.quantize import quantize
@@ -35,8 +35,6 @@ from lightseek.weights import CONFIG, empty_model, num_bytes, read_config, tenso
 CPU, DTYPE = torch.device("cpu"), torch.bfloat16
 RUNS = Path(__file__).parent
 PAGE = RUNS.parent / "docs" / "results.md"
-BEGIN = "<!-- speed: begin (written by runs/compare_transformers.py) -->"
-END = "<!-- speed: end -->"
 TINY = {
     "vision_config": {
         "sam_config": {
@@ -207,9 +205,9 @@ def decode_rate(model: Any, batch: int, length: int, steps: int) -> float:
 @click.option("--page", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=PAGE)
 def table(figures: Path, page: Path) -> None:
     """Write the table of docs/results.md."""
-    fill = runpy.run_path(str(RUNS / "results.py"))["fill"]
     speeds = TypeAdapter(list[Speed]).validate_json(figures.read_bytes())
-    page.write_text(fill(page, [to_markdown(speeds)], BEGIN, END), encoding="utf-8")
+    text = fill(page.read_text(encoding="utf-8"), "speed", [to_markdown(speeds)])
+    page.write_text(text, encoding="utf-8")
 
 
 def to_markdown(speeds: list[Speed]) -> str:

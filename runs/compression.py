@@ -11,25 +11,12 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
+from lightseek.eval.report import fill
 from lightseek.study.chart import draw_chart
 from lightseek.study.table import Study, published_markdown
 
 DOCS = Path(__file__).parents[1] / "docs"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-MARKS = {
-    "ours": "<!-- ours: {} (written by runs/compression.py) -->",
-    "paper": "<!-- paper: {} (written by runs/compression.py) -->",
-}
-
-
-def fill(page: str, name: str, table: str) -> str:
-    """The page with a new table between the markers of that name."""
-    begin, end = (MARKS[name].format(place) for place in ("begin", "end"))
-    before, found_begin, rest = page.partition(begin)
-    _, found_end, after = rest.partition(end)
-    if not (found_begin and found_end):
-        raise click.ClickException(f"the page has no place for a table: it needs {begin} and {end}")
-    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
 
 
 @click.command(help="Write docs/compression.md from the JSON of lightseek study compression.")
@@ -43,8 +30,8 @@ def main(found: Path, docs: Path) -> None:
         cure = "write one with lightseek study compression"
         raise click.ClickException(f"{found} is no such study: {cure}") from error
     page = docs / "compression.md"
-    text = fill(page.read_text(encoding="utf-8"), "ours", study.to_markdown())
-    page.write_text(fill(text, "paper", published_markdown()), encoding="utf-8")
+    text = fill(page.read_text(encoding="utf-8"), "ours", [study.to_markdown()])
+    page.write_text(fill(text, "paper", [published_markdown()]), encoding="utf-8")
     draw_chart(study, docs / "figures" / "compression.png")
 
 

@@ -30,7 +30,7 @@ from lightseek.data.dataset import Pairs, load_pairs
 from lightseek.data.kinds import Paper
 from lightseek.data.loader import BatchLoader, Rows
 from lightseek.data.render import TextSetter
-from lightseek.eval.report import Machine
+from lightseek.eval.report import Machine, fill
 from lightseek.model import LightSeekOCR
 from lightseek.reader import to_views
 from lightseek.tokenizer import character_tokenizer
@@ -44,7 +44,6 @@ from lightseek.train.features import (
 )
 from lightseek.weights import load_model
 
-BEGIN, END = "<!-- table: begin (written by runs/feature_cache.py) -->", "<!-- table: end -->"
 PAGE = Path(__file__).parents[1] / "docs" / "data.md"
 ROWS = (100, 1000)
 BATCH = 16
@@ -175,7 +174,8 @@ def main(context: click.Context) -> None:
     """Measure training with and without a feature cache, and write the table of docs/data.md."""
     torch.set_num_threads(1)
     if context.invoked_subcommand is None:
-        fill(PAGE, measure_all())
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(fill(page, "table", [measure_all()]), encoding="utf-8")
 
 
 @main.command()
@@ -227,13 +227,6 @@ def run(*arguments: str | Path) -> str:
     """What a command of this script prints, in a process of its own."""
     command = [sys.executable, __file__, *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def fill(page: Path, table: str) -> None:
-    """Put the table between its markers."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,20 +12,10 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from lightseek.eval.report import Report, compare, to_markdown
+from lightseek.eval.report import Report, compare, fill, to_markdown
 
-BEGIN, END = "<!-- tables: begin (written by runs/results.py) -->", "<!-- tables: end -->"
 ROOT = Path(__file__).parents[1]
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-def fill(page: Path, tables: list[str], begin: str = BEGIN, end: str = END) -> str:
-    """The page with new tables between its markers."""
-    before, found_begin, rest = page.read_text(encoding="utf-8").partition(begin)
-    _, found_end, after = rest.partition(end)
-    if not (found_begin and found_end):
-        raise click.ClickException(f"{page} has no place for tables: it needs {begin} and {end}")
-    return "\n\n".join([before + begin, *(table.strip() for table in tables), end + after])
 
 
 def read_report(path: Path) -> Report:
@@ -48,11 +38,12 @@ def main(reports: tuple[Path, ...], readme: Path, page: Path) -> None:
     """Replace the tables of both pages, or of none."""
     found = [read_report(path) for path in reports]
     short = [compare(report) for report in found]
-    filled = {
-        readme: fill(readme, short),
-        page: fill(page, [*short, *(to_markdown(report) for report in found)]),
+    tables = {
+        readme: short,
+        page: [*short, *(to_markdown(report) for report in found)],
     }
-    for path, text in filled.items():
+    pages = {p: fill(p.read_text(encoding="utf-8"), "tables", t) for p, t in tables.items()}
+    for path, text in pages.items():
         path.write_text(text, encoding="utf-8")
 
 

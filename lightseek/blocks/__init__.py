@@ -12,8 +12,9 @@ from PIL import Image
 
 from lightseek.blocks.ink import flat_sheet
 from lightseek.blocks.order import reading_order
-from lightseek.blocks.paragraphs import body_size, paragraphs
+from lightseek.blocks.paragraphs import paragraphs
 from lightseek.blocks.segments import find_segments
+from lightseek.blocks.sieve import body_size
 from lightseek.blocks.strips import (
     STRIP_HEIGHT,
     STRIP_WIDTHS,

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 from PIL import Image
 
+from lightseek.blocks.screens import without_screens
+
 MAX_SLANT = 5.0
 """Degrees of rotation that are looked for, either way."""
 _MAX_PIXELS = 24_000_000
@@ -114,6 +116,7 @@ def flat_sheet(image: Image.Image) -> Sheet:
     elif 0 < letter < _SMALL_LETTER and grey.size * 4 < _MAX_PIXELS:
         grey, to_page = _scaled(grey, to_page, 2.0)
         letter *= 2
+    grey = without_screens(grey, letter)
     ink = _ink_of(grey, letter)
     pieces = components(ink)
     letter = letter_height(pieces, letter)

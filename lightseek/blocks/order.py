@@ -116,8 +116,8 @@ def _joined(row: Row) -> Row:
 def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
     """The gutter with the most text on its poorer side that parts two columns.
 
-    It reaches as far as lines on its right begin at it: a table above two columns has its gaps
-    elsewhere.
+    It is sought as far as lines on its right begin at it, since a table above two columns has its
+    gaps elsewhere.
     """
     left = np.array([s.left for s in segments], float)
     right = np.array([s.right for s in segments], float)
@@ -136,13 +136,46 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
             if min(_num_rows(middle[between[0]], letter), _num_rows(near, letter)) >= _MIN_ROWS:
                 text = min(float(width[side].sum()) for side in between)
                 text -= float(width[across & (middle > top) & (middle < bottom)].sum())
-                ends = max(top, near.min() - letter / 2), min(bottom, near.max() + letter / 2)
-                found.append((text, _Gutter(float(x), float(ends[0]), float(ends[1]))))
+                core = max(top, near.min() - letter / 2), min(bottom, near.max() + letter / 2)
+                found.append((text, _Gutter(float(x), float(core[0]), float(core[1]))))
     flowing = [s for s, is_inset in zip(segments, inset, strict=True) if not is_inset]
     for _, gutter in sorted(found, key=lambda item: -item[0])[:_MAX_TRIES]:
         if _parts_columns(gutter, segments, flowing, letter):
-            return gutter
+            return _extended(gutter, segments, letter)
     return None
+
+
+def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutter:
+    """The gutter of prose, up and down to where a column ends or both go on side by side.
+
+    A column is rarely as long as its neighbour; what it alone holds beyond is read with it.
+    """
+    sides = _sides(gutter, segments)
+    if not all(_is_prose(_rows(side), letter) for side in sides):
+        return gutter
+    left = np.array([s.middle for s in segments if s.right <= gutter.x])
+    right = np.array([s.middle for s in segments if s.left >= gutter.x])
+    across = np.array([s.middle for s in segments if s.left < gutter.x < s.right])
+    top, bottom = gutter.top + letter / 2, gutter.bottom - letter / 2
+    for core, side, other in zip(sides, (left, right), (right, left), strict=True):
+        others = np.concatenate([other, across])
+        step = 1.2 * float(np.diff(np.sort([s.middle for s in core])).max())
+        top = -_last_alone(-top, -side, -others, step)
+        bottom = _last_alone(bottom, side, others, step)
+    return _Gutter(gutter.x, top - letter / 2, bottom + letter / 2)
+
+
+def _last_alone(
+    start: float, side: Float[np.ndarray, " N"], other: Float[np.ndarray, " M"], step: float
+) -> float:
+    """The last line of a side that goes on from a height in such steps, none of the other beside."""
+    limit = min((y for y in other.tolist() if y > start), default=math.inf) - step / 4
+    last = start
+    for middle in np.sort(side[(side > start) & (side < limit)]).tolist():
+        if middle - last > step:
+            break
+        last = middle
+    return last
 
 
 def _set_in(segments: list[Segment], distance: float) -> Bool[np.ndarray, " N"]:

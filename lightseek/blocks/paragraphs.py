@@ -26,15 +26,6 @@ class Paragraph:
     rows: tuple[Row, ...]
 
 
-def body_size(segments: list[Segment]) -> float:
-    """Height of the capitals of most text on the page."""
-    if not segments:
-        return 0.0
-    ordered = sorted(segments, key=lambda s: s.tall)
-    widths = np.cumsum([s.width for s in ordered])
-    return ordered[int(np.searchsorted(widths, widths[-1] / 2))].tall
-
-
 def paragraphs(column: list[Row], body: float) -> list[Paragraph]:
     """Group the rows of a column.
 

@@ -23,7 +23,11 @@ _CANVAS_LETTER = 10.0
 _WORN_RULE = 0.9
 """Share of a long rule that is inked, at least."""
 _MANY_DOTS = 8
-"""In a square three letters wide, more than text has."""
+"""So close to each other, more than text has."""
+_MAX_UNEVEN = 2.5
+"""Letters of one run over those of another that belongs to it, at most."""
+_LONG_DASH = 1.3
+"""Width of a dash, in heights of a letter, from which one far above or below a line is a rule."""
 _MAX_SEGMENTS = 2000
 """Of more runs than any page of text has, as in noise, the widest are kept."""
 
@@ -52,11 +56,16 @@ def find_segments(sheet: Sheet) -> Found:
     segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter, sheet.ink.shape)
     segments = sorted(segments, key=lambda s: -s.width)[:_MAX_SEGMENTS]
     segments = _with_fragments_returned(segments, letter, at_side, at_edge)
-    small = text & ~tall & ~_in_screens(pieces, letter)
+    drawn |= _in_screens(pieces, letter)
+    small = text & ~tall & ~drawn
     _attach_small(segments, pieces, np.flatnonzero(small & ~at_side), letter, at_edge)
     whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
-    whole = text_alone(whole, pieces, letter, pictures=pictures, at_edge=at_edge)
+    page_px = float(np.hypot(*sheet.to_page[:, 0]))
+    whole = text_alone(
+        whole, pieces, letter, pictures=pictures, at_edge=at_edge, page_px=page_px
+    )
     loose = ~drawn & ~at_edge & (pieces.height < 0.4 * letter)
+    loose &= pieces.width < _LONG_DASH * letter
     for segment in whole:
         loose[segment.pieces] = False
     return Found(whole, _unlabelled(pieces, drawn), loose)
@@ -76,7 +85,7 @@ def _without_rules(sheet: Sheet) -> Components:
     letter = max(sheet.letter, 4.0)
     ink, thick = sheet.ink.copy(), max(4, int(0.45 * letter) + 1)
     for axis, length, inked in ((1, 6, 1.0), (0, 5, 1.0), (1, 14, _WORN_RULE)):
-        long = _long_runs(ink, int(length * letter), axis, inked)
+        long = _long_runs(sheet.ink, int(length * letter), axis, inked)
         if long.any():
             kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
             ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
@@ -237,7 +246,10 @@ def _attach_small(
         across = np.maximum(np.maximum(spans[:, 0] - x, x - spans[:, 1]), 0)
         down = np.abs(y - middles)
         above = 1.0 if at_edge[i] or right - left > 0.7 * letter else 1.5
-        near = (across < 1.6 * reach) & (down < np.where(y < middles, above, 1.1) * reach)
+        below = 1.1
+        if right - left > _LONG_DASH * letter:
+            above = below = 0.6
+        near = (across < 1.6 * reach) & (down < np.where(y < middles, above, below) * reach)
         in_a_column = ((across == 0) & (down < 4 * reach)).any()
         if not in_a_column and right - left > 0.3 * letter:
             near |= (across < 4 * reach) & (down < 0.5 * reach)
@@ -272,7 +284,11 @@ def _merged(segments: Iterable[Segment]) -> list[Segment]:
 
 def _is_one_run(before: Segment, after: Segment) -> bool:
     letter = max(before.letter, after.letter)
-    if abs(before.middle - after.middle) >= 0.45 * letter:
+    if letter > _MAX_UNEVEN * min(before.letter, after.letter):
+        return False
+    small, large = sorted((before, after), key=lambda s: s.width)
+    raised = small.height < 0.8 * large.tall and small.width < 3 * letter
+    if abs(before.middle - after.middle) >= (0.75 if raised else 0.45) * letter:
         return False
     shared = min(before.bottom, after.bottom) - max(before.top, after.top)
     level = shared > 0.6 * min(before.height, after.height)
@@ -306,10 +322,13 @@ def _at_edges(
 
 def _in_screens(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     """Dots that stand closer than those of text ever do: of a screened tint, a dotted rule."""
-    dots = (pieces.width < 0.35 * letter) & (pieces.height < 0.35 * letter)
-    cells = (pieces.boxes[:, :2] / letter).astype(int)
-    counts = np.zeros(cells.max(axis=0, initial=0) + 1, np.float32)
-    np.add.at(counts, tuple(cells[dots].T), 1)
-    around = cv2.boxFilter(counts, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    screens = cv2.dilate((around >= _MANY_DOTS).astype(np.uint8), np.ones((3, 3), np.uint8))
-    return np.asarray(dots & (screens[tuple(cells.T)] > 0))
+    dots = np.flatnonzero((pieces.width < 0.3 * letter) & (pieces.height < 0.3 * letter))
+    at = (pieces.boxes[dots, :2] * (_CANVAS_LETTER / letter)).astype(int)
+    canvas = np.zeros(at.max(axis=0, initial=0) + 2, np.uint8)
+    canvas[tuple(at.T)] = 1
+    reach = np.ones((4, 6), np.uint8)  # leaders stand nearly as close on a line, and on no other
+    _, labels = cv2.connectedComponents(cv2.dilate(canvas, reach))
+    clusters = labels[tuple(at.T)]
+    found = np.zeros(len(pieces.area), bool)
+    found[dots] = np.bincount(clusters, minlength=1)[clusters] >= _MANY_DOTS
+    return found

@@ -5,6 +5,7 @@ Knows nothing of columns or reading order, nor how runs are found.
 Axes: H W rows and columns of pixels, N pieces of ink, S segments.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import cv2
@@ -17,8 +18,13 @@ _MAX_ODDITIES, _MAX_BESIDE_TEXT = 1, 3
 """Ways in which a run may differ from any text, alone and level with text."""
 _MAX_INKED = 0.55
 """Share of ink in an area of text, at most."""
+_TINY, _TINY_PX = 0.55, 7
+"""Height of the smallest capitals over those of most text, and in pixels of the page."""
 _BETWEEN = 7
 """Widest space between parts of one picture, in heights of a letter."""
+_TURNED_LETTERS, _TURNED_GAP, _TURNED_SPACE = 5, 0.25, 0.8
+"""Letters of text that runs up or down, at least; their usual and their widest distance, in heights
+of a letter."""
 _BESIDE = 8
 """Farthest that one run is beside another, in heights of a letter."""
 
@@ -62,6 +68,15 @@ class Segment:
         self.pieces += other.pieces
 
 
+def body_size(segments: list[Segment]) -> float:
+    """Height of the capitals of most text on the page."""
+    if not segments:
+        return 0.0
+    ordered = sorted(segments, key=lambda s: s.tall)
+    widths = np.cumsum([s.width for s in ordered])
+    return ordered[int(np.searchsorted(widths, widths[-1] / 2))].tall
+
+
 def text_alone(
     segments: list[Segment],
     pieces: Components,
@@ -69,6 +84,7 @@ def text_alone(
     *,
     pictures: Bool[np.ndarray, " N"],
     at_edge: Bool[np.ndarray, " N"],
+    page_px: float,
 ) -> list[Segment]:
     """Leave out the runs that are no text, or not all of it.
 
@@ -78,9 +94,10 @@ def text_alone(
         letter: Typical height of a letter.
         pictures: Pieces too large for letters.
         at_edge: Pieces at the upper or lower edge of the page.
+        page_px: Pixels of the page in one of the sheet.
     """
-    whole = _without_cut_lines(segments, pieces, at_edge)
-    return _without_turned(_without_odd(whole, pieces, letter, pictures), letter)
+    whole = _without_cut_lines(_without_turned(segments, letter), pieces, at_edge)
+    return _without_tiny(_without_odd(whole, pieces, letter, pictures), page_px)
 
 
 def _without_odd(
@@ -182,6 +199,12 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
     return sum(odd)
 
 
+def _without_tiny(segments: list[Segment], page_px: float) -> list[Segment]:
+    """Leave out what is far smaller than most text and too small to read: pages within pictures."""
+    tiny = min(_TINY * body_size(segments), _TINY_PX / page_px)
+    return [s for s in segments if s.tall >= tiny]
+
+
 def _without_cut_lines(
     segments: list[Segment], pieces: Components, at_edge: Bool[np.ndarray, " N"]
 ) -> list[Segment]:
@@ -209,7 +232,11 @@ def _levels(segments: list[Segment]) -> list[list[Segment]]:
     """Segments that stand level, whatever lies between them."""
     lines: list[list[Segment]] = []
     for segment in sorted(segments, key=lambda s: -s.width):
-        level = (t for t in lines if abs(t[0].middle - segment.middle) < 0.6 * t[0].letter)
+        level = (
+            line
+            for line in lines
+            if abs(line[0].middle - segment.middle) < 0.6 * line[0].letter < 1.2 * segment.letter
+        )
         line = next(level, None)
         if line is None:
             lines.append([segment])
@@ -233,10 +260,15 @@ def _without_turned(segments: list[Segment], letter: float) -> list[Segment]:
         for chain in chains:
             last = chain[-1]
             across = min(segment.right, last.right) - max(segment.left, last.left)
-            if across > 0.3 * segment.width and segment.top - last.bottom < 0.4 * letter:
+            if across > 0.3 * segment.width and segment.top - last.bottom < _TURNED_SPACE * letter:
                 chain.append(segment)
                 break
         else:
             chains.append([segment])
-    turned = {id(s) for chain in chains if len(chain) >= 5 for s in chain}
+    turned = {id(s) for chain in chains if _is_turned(chain, letter) for s in chain}
     return [s for s in segments if id(s) not in turned]
+
+
+def _is_turned(chain: list[Segment], letter: float) -> bool:
+    gaps = [below.top - above.bottom for above, below in itertools.pairwise(chain)]
+    return len(chain) >= _TURNED_LETTERS and float(np.median(gaps)) < _TURNED_GAP * letter

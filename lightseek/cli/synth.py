@@ -23,18 +23,26 @@ def synth() -> None:
 )
 @click.option("--fonts/--no-fonts", default=True, show_default=True)
 @click.option("--text/--no-text", default=True, show_default=True)
-def fetch(output: Path, fonts: bool, text: bool) -> None:
+@click.option(
+    "--font",
+    "packages",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Only fonts of this npm (@scope/name) or Debian package; may be repeated.",
+)
+def fetch(output: Path, fonts: bool, text: bool, packages: tuple[str, ...]) -> None:
     """Fetch open fonts and text through apt, npm and pip; nothing is installed.
 
     \b
     lightseek synth fetch -o build
+    lightseek synth fetch -o build/mine --no-text --font @expo-google-fonts/unifrakturmaguntia
     """
     from lightseek.data.corpus import fetch_text
     from lightseek.data.fonts import fetch_fonts
 
     console = Console(stderr=True)
     if fonts:
-        families = fetch_fonts(output / "fonts", console.print)
+        families = fetch_fonts(output / "fonts", console.print, packages=packages)
         console.print(f"{families} font families in {output / 'fonts'}")
     if text:
         characters = fetch_text(output / "text", console.print)

@@ -1,5 +1,6 @@
 """`lightseek train`, `pause` and `resume`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Run folder; a run that is there goes on from its last checkpoint.",
 )
-@click.option("--from", "start", metavar="MODEL", help="Start from the weights of this model.")
+@click.option(
+    "--from", "--model", "start", metavar="MODEL", help="Start from the weights of this model."
+)
 @click.option(
     "--set",
     "overrides",
@@ -64,13 +67,13 @@ def train(
     lightseek read page.png --model runs/nano/model
     """
     from lightseek.train.pages.recipe import PageRecipe, load_any
-    from lightseek.weights import default_device, find_model
+    from lightseek.weights import default_device
 
     loaded = load_any(recipe, overrides)
     where = device or default_device().type
     if isinstance(loaded, PageRecipe):
         if start is not None:
-            raise click.UsageError(f"the recipe names the model: --set model={start}, not --from")
+            loaded = replace(loaded, model=start)
         _train_pages(loaded, output, where, processes or 1, save_minutes, stop_after)
         return
     from lightseek.train.run import train as train_strips
@@ -80,7 +83,7 @@ def train(
         output,
         device=where,
         processes=processes,
-        start=find_model(start) if start else None,
+        start=start,
         save_minutes=save_minutes,
         stop_after=stop_after,
     )

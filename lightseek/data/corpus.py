@@ -23,7 +23,7 @@ from lightseek.data.packages import Package, each_package, keep_licence, sources
 from lightseek.data.records import LOCALES, records
 from lightseek.errors import UsageError
 
-DRAWN_ONLY = "ﬀﬁﬂﬃﬄ…‐‑‒−―‚′″´"
+DRAWN_ONLY = "ﬀﬁﬂﬃﬄ…‐‑‒−―‚′″´ſ"
 """Characters that are drawn but written as others; the rest is written as it is drawn."""
 
 _LABELS = str.maketrans(
@@ -35,6 +35,7 @@ _LABELS = str.maketrans(
         "‚": ",",
         **dict.fromkeys("′´", "'"),
         "″": '"',
+        "ſ": "s",
         **dict.fromkeys("\u00a0\u202f" + "".join(map(chr, range(0x2000, 0x200B))), " "),
     }
 )
@@ -56,8 +57,8 @@ def to_label(text: str) -> str:
     """What the reader is taught to write for what is drawn.
 
     Ligatures become letters, … three points, special spaces a space, hyphens and the minus "-",
-    the bar a dash, the low single quote a comma, primes straight quotes. Curly quotes, guillemets
-    and the en and em dash are symbols of their own.
+    the bar a dash, the low single quote a comma, primes straight quotes, the long s an s. Curly
+    quotes, guillemets and the en and em dash are symbols of their own.
     """
     return text.translate(_LABELS)
 

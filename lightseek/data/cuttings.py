@@ -22,10 +22,9 @@ from lightseek.data.kinds import Paper
 from lightseek.data.layouts import PageSample, PageSetter, first_set, scaled, toned
 from lightseek.data.lettering import PrintedLine
 from lightseek.data.press import draw_look, wear
-from lightseek.data.strips import StripSample, label_strip
+from lightseek.data.strips import LINE_PX, StripSample, label_strip
 from lightseek.data.typesetting import SetPage
 
-STRIP_HEIGHT = 64
 STRIP_WIDTHS = (256, 512, 1024)
 _CUT_PX = (36.0, 46.0)
 """Height on the strip of what is cut out."""
@@ -85,7 +84,7 @@ class TypesetStrips:
         size = image.shape[1] / look.scale_x, image.shape[0] / look.scale_y
         strip, place = _mount(rng, image, size, width, difficulty)
         to_image = matrix @ _square(_moved(-window[0], -window[1]))
-        return label_strip(strip, scaled(line, factors), place @ _square(to_image), self._ids)
+        return label_strip(strip, [scaled(line, factors)], place @ _square(to_image), self._ids)
 
     def _try_slip(self, rng: random.Random, width: int, stretch: float) -> SetPage | None:
         kind = rng.choice(_WIDE_KINDS if width >= STRIP_WIDTHS[-1] else _NARROW_KINDS)
@@ -124,7 +123,7 @@ def _strip(
     size = image.shape[1] * cut.scale, image.shape[0] * cut.scale
     fitting = (w for w in STRIP_WIDTHS if size[0] <= w - 2 * _MARGIN)
     strip, place = _mount(rng, image, size, next(fitting, STRIP_WIDTHS[-1]), 0.0)
-    return label_strip(strip, line, place @ _square(_moved(-left, -top)), ids)
+    return label_strip(strip, [line], place @ _square(_moved(-left, -top)), ids)
 
 
 def _choose_line(rng: random.Random, page: SetPage) -> PrintedLine:
@@ -205,11 +204,11 @@ def _mount(
     cutting = degrade.finish(cutting, rng, difficulty)
     usual = rng.random() < 0.9
     left = _MARGIN if usual else rng.randint(0, width - across)
-    spare = STRIP_HEIGHT - down
+    spare = LINE_PX - down
     top = spare // 2 if usual else rng.randint(0, spare)
     paper = int(np.median(cutting))
     white = 255 if paper > 127 else paper
-    strip = np.full((STRIP_HEIGHT, width), rng.choice((paper, white)), np.uint8)
+    strip = np.full((LINE_PX, width), rng.choice((paper, white)), np.uint8)
     strip[top : top + down, left : left + across] = cutting
     place = np.array(
         [[across / image.shape[1], 0, left], [0, down / image.shape[0], top]], np.float64

@@ -29,7 +29,7 @@ SHIPPED = Path(__file__).parent.parent / "assets" / "fonts"
 MIN_FAMILIES = 150
 
 _PX = 40  # size at which a face is examined
-_RULES = 2  # raised when `_examine` changes, so that older indexes are made again
+_RULES = 3  # raised when `_examine` changes, so that older indexes are made again
 _INDEX_FROM = 10  # fewer faces are examined faster than an index is worth
 _LARGEST = 1_000_000  # bytes; beyond are faces of many scripts, which say nothing new in Latin
 _NOT_TEXT = re.compile(
@@ -70,30 +70,47 @@ class Face:
     """Looks like a typewriter: may be drawn with uneven ink."""
 
 
-def fetch_fonts(out: Path, on_progress: Callable[[str], None] = lambda message: None) -> int:
+def fetch_fonts(
+    out: Path,
+    on_progress: Callable[[str], None] = lambda message: None,
+    *,
+    packages: Sequence[str] = (),
+) -> int:
     """Download font packages and keep their text faces, with their licences, in one flat folder.
 
     Args:
         out: Folder to fill; `out/licences` gets the licence of each package.
         on_progress: Told in a line what happens.
+        packages: These alone, of npm where a name begins with @, else of Debian.
 
     Returns:
         Number of families.
 
     Raises:
-        UsageError: If neither apt-get nor npm brings enough families.
+        UsageError: If neither apt-get nor npm brings enough families, or a face of each package.
     """
     out.mkdir(parents=True, exist_ok=True)
     names = sources()["fonts"]
     web = [f"@fontsource/{name}" for name in names["fontsource"]]
+    debian = names["debian"]
+    if packages:
+        web = [name for name in packages if name.startswith("@")]
+        debian = [name for name in packages if not name.startswith("@")]
+    kept = set()
     with tempfile.TemporaryDirectory() as work:
-        for package in each_package(names["debian"], web, Path(work), on_progress):
+        for package in each_package(debian, web, Path(work), on_progress):
             if _keep_fonts(package, out):
                 keep_licence(package, out / "licences")
+                kept.add(package.name)
+    if missing := [name for name in packages if name not in kept]:
+        raise UsageError(
+            f"no font that draws letters in {', '.join(missing)}: look for the name of its package "
+            "at npmjs.com or packages.debian.org, or copy .ttf and .otf files to " + str(out)
+        )
     families = set()
     with suppress(UsageError):  # not a single font: the message below says more
         families = {face.family for face in load_faces(out, "")}
-    if len(families) < MIN_FAMILIES:
+    if len(families) < MIN_FAMILIES and not packages:
         raise UsageError(
             f"only {len(families)} font families in {out}, {MIN_FAMILIES} are needed: "
             "install apt-get and npm, or copy .ttf and .otf files there"

@@ -41,6 +41,8 @@ def each_package(
         on_progress: Told in a line what happens.
     """
     for program, names, fetch in (("apt-get", debian, _debian), ("npm", npm, _npm)):
+        if not names:
+            continue
         if shutil.which(program) is None:
             on_progress(f"{program} is not installed: going on without its {len(names)} packages")
             continue
@@ -54,7 +56,11 @@ def each_package(
 
 def keep_licence(package: Package, folder: Path) -> None:
     """Copy the licence of a package to `folder/<package>-<version>.txt`."""
-    found = [p for name in ("copyright", "LICENSE") for p in sorted(package.folder.rglob(name))]
+    found = [
+        p
+        for name in ("copyright", "LICENSE_FONT", "LICENSE")
+        for p in sorted(package.folder.rglob(name))
+    ]
     if found:
         folder.mkdir(parents=True, exist_ok=True)
         name = package.name.removeprefix("@").replace("/", "-")

@@ -1,6 +1,6 @@
-"""How a line is printed and worn before it becomes a strip.
+"""How lines are printed and worn before they become a strip.
 
-    draw_look -> (set a line) -> print_line -> wear -> (bring to size) -> mount
+    draw_look -> (set lines) -> print_lines -> wear -> (bring to size) -> mount
 
 Knows nothing of labels.
 """
@@ -87,25 +87,26 @@ def draw_look(rng: random.Random, difficulty: float) -> Look:
     )
 
 
-def print_line(
+def print_lines(
     rng: random.Random,
-    line: Line,
+    lines: Sequence[Line],
     look: Look,
     sheet: Sheet,
     words: Sequence[str],
     difficulty: float,
 ) -> degrade.Grey:
-    """The line, and what a cutter leaves of what stands around it."""
+    """The lines, and what a cutter leaves of what stands around a single one."""
 
     def chance(probability: float) -> bool:
         return rng.random() < probability * difficulty
 
     image = Image.new("L", sheet, look.paper)
     draw = ImageDraw.Draw(image)
-    if chance(0.3):
-        _print_neighbours(rng, draw, line, look, sheet, words)
-    _print_glyphs(rng, draw, line, look)
-    _print_rules(rng, draw, line, look, sheet, difficulty)
+    if len(lines) == 1 and chance(0.3):
+        _print_neighbours(rng, draw, lines[0], look, sheet, words)
+    for line in lines:
+        _print_glyphs(rng, draw, line, look)
+        _print_rules(rng, draw, line, look, sheet, difficulty)
     return np.asarray(image)
 
 
@@ -220,12 +221,15 @@ def _to_bilevel(rng: random.Random, image: degrade.Grey, look: Look) -> degrade.
 
 
 def mount(
-    image: degrade.Grey, rng: random.Random, line: Line, to_strip: Float[np.ndarray, "2 3"]
+    image: degrade.Grey,
+    rng: random.Random,
+    lines: Sequence[Line],
+    to_strip: Float[np.ndarray, "2 3"],
 ) -> degrade.Grey:
-    """Cut closely around the line and laid on even paper, as pages are cut into strips."""
+    """Cut closely around the lines and laid on even paper, as pages are cut into strips."""
     (left, _), (right, _) = (
-        np.array([x, line.baseline]) @ to_strip[:, :2].T + to_strip[:, 2]
-        for x in (line.left, line.end)
+        np.array([x, lines[0].baseline]) @ to_strip[:, :2].T + to_strip[:, 2]
+        for x in (min(line.left for line in lines), max(line.end for line in lines))
     )
     mounted = np.full_like(image, rng.choice((int(np.median(image)), int(image[0, -1]))))
     first = max(0, int(left - rng.uniform(2, 6)))

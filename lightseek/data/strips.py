@@ -1,12 +1,12 @@
-"""One line of text as a strip of paper, with the place and the extent of every character.
+"""Lines of text as a strip of paper, with the place and the extent of every character.
 
     text -> look -> set glyphs -> print -> wear -> bring to size -> StripSample
 
-The line is printed at 0.6 to 2 times its final size, worn there, and brought to size, as scanners
-do. What is drawn and what is labelled may differ (`corpus.to_label`). Knows nothing of models, nor
-of where text and faces come from.
+A strip has one line, or a few of one look. It is printed at 0.6 to 2 times its final size, worn
+there, and brought to size, as scanners do. What is drawn and what is labelled may differ
+(`corpus.to_label`). Knows nothing of models, nor of where text and faces come from.
 
-Axes: H W pixels of the strip, n characters of its line.
+Axes: H W pixels of the strip, n characters of its text.
 """
 
 import random
@@ -23,8 +23,10 @@ from lightseek.data import degrade
 from lightseek.data.corpus import to_label
 from lightseek.data.fonts import Face
 from lightseek.data.lettering import Extent, Glyph, Line, PrintedLine, Type
-from lightseek.data.press import Look, Sheet, draw_look, mount, print_line, wear
+from lightseek.data.press import Look, Sheet, draw_look, mount, print_lines, wear
 
+LINE_PX = 64
+"""Height of a strip for each of its lines."""
 CELL_WIDTH, CELL_HEIGHT = 4, 8
 """Pixels of one cell of the glyph map."""
 
@@ -40,12 +42,14 @@ class StripSample:
 
     image: UInt8[np.ndarray, "H W"]
     text: str
+    """Lines are parted by line ends."""
     glyphs: Int16[np.ndarray, "H//8 W//4"]
     """Token id of the character that covers the cell, 0 where there is none."""
     boxes: Float32[np.ndarray, "n 4"]
-    """Left, top, right and bottom of the ink of every character; of a space, its gap."""
+    """Left, top, right and bottom of the ink of every character; of a space, its gap; of a line
+    end, nothing."""
     places: Float32[np.ndarray, "n+1 2"]
-    """x and y of the middle of every character, spaces included, and of the end of the line."""
+    """x and y of the middle of every character, spaces included, and of the ends of lines."""
 
 
 class StripRenderer:
@@ -72,7 +76,7 @@ class StripRenderer:
         text: str,
         *,
         width: int,
-        height: int = 64,
+        lines: int = 1,
         difficulty: float = 1.0,
     ) -> StripSample:
         """Draw as many words as fit.
@@ -82,33 +86,36 @@ class StripRenderer:
             text: What to write; white space of any kind counts as one space, and characters that
                 the face or `ids` lacks are replaced by plainer ones or left out.
             width: Of the strip in pixels, a multiple of 4.
-            height: Of the strip in pixels, a multiple of 8.
+            lines: Most that may be written; the strip is as high as so many need.
             difficulty: From 0, clean black print, to 1, every kind of layout and wear.
         """
         look = draw_look(rng, difficulty)
+        height = lines * LINE_PX
         sheet = Sheet(round(width * look.scale_x), round(height * look.scale_y))
-        types = self._choose_types(rng, look, sheet.height)
+        types = self._choose_types(rng, look, round(LINE_PX * look.scale_y))
         words = unicodedata.normalize("NFC", text).split()
         left, right = _margins(rng, width, look)
-        glyphs = self._set(rng, words, types, look, left, right)
-        if glyphs and rng.random() < 0.06 * difficulty:
-            shift = rng.uniform(0, max(0.0, right - glyphs[-1].right))
-            glyphs = [glyph._replace(x=glyph.x + shift) for glyph in glyphs]
-        baseline = _baseline(rng, types[0], sheet.height)
-        end = glyphs[-1].right if glyphs else left
-        line = Line(glyphs, types[0], baseline, left, end)
+        rows = self._set_rows(rng, words, types, look, (left, right), lines)
+        if rows[0] and rng.random() < 0.06 * difficulty:
+            shift = rng.uniform(0, max(0.0, right - max(row[-1].right for row in rows)))
+            rows = [[glyph._replace(x=glyph.x + shift) for glyph in row] for row in rows]
+        baselines = _baselines(rng, types[0], sheet.height, len(rows))
+        printed_lines = [
+            Line(row, types[0], baseline, left, row[-1].right if row else left)
+            for row, baseline in zip(rows, baselines, strict=True)
+        ]
 
-        printed = print_line(rng, line, look, sheet, words, difficulty)
+        printed = print_lines(rng, printed_lines, look, sheet, words, difficulty)
         image, matrix = wear(rng, printed, look, difficulty)
         image = degrade.resize(image, rng, width=width, height=height)
         to_strip = np.diag([width / sheet.width, height / sheet.height]) @ matrix
         image = degrade.finish(image, rng, difficulty)
         if rng.random() < 0.2 * difficulty:
-            image = mount(image, rng, line, to_strip)
-        return label_strip(image, line.printed(), to_strip, self._ids)
+            image = mount(image, rng, printed_lines, to_strip)
+        return label_strip(image, [line.printed() for line in printed_lines], to_strip, self._ids)
 
-    def _choose_types(self, rng: random.Random, look: Look, sheet_height: int) -> tuple[Type, Type]:
-        """The face of the line, and another of its family for some of the words."""
+    def _choose_types(self, rng: random.Random, look: Look, room: int) -> tuple[Type, Type]:
+        """The face of lines in so high a room, and another of its family for some of the words."""
         families = {
             "print": self._families,
             "typewriter": self._typewriters,
@@ -118,10 +125,31 @@ class StripRenderer:
         px = max(_MIN_TYPE_PX, int(look.line_px * look.scale_y / rng.uniform(1.15, 1.3)))
         face, other = rng.choice(family), rng.choice(family)
         first = self._open(face, px)
-        if first.line_height > 0.96 * sheet_height:
-            px = max(_MIN_TYPE_PX, int(px * 0.94 * sheet_height / first.line_height))
+        if first.line_height > 0.96 * room:
+            px = max(_MIN_TYPE_PX, int(px * 0.94 * room / first.line_height))
             first = self._open(face, px)
         return first, self._open(other, px) if look.mixed else first
+
+    def _set_rows(
+        self,
+        rng: random.Random,
+        words: Sequence[str],
+        types: tuple[Type, Type],
+        look: Look,
+        sides: tuple[float, float],
+        most: int,
+    ) -> list[list[Glyph]]:
+        """Lines of glyphs, one at least, as long as there are words."""
+        rows: list[list[Glyph]] = []
+        done = 0
+        while len(rows) < most:
+            glyphs, used = self._set(rng, words[done:], types, look, *sides)
+            done += used
+            if glyphs or not rows:
+                rows.append(glyphs)
+            if not glyphs:
+                break
+        return rows
 
     def _set(
         self,
@@ -131,8 +159,11 @@ class StripRenderer:
         look: Look,
         left: float,
         right: float,
-    ) -> list[Glyph]:
-        """Glyphs from left to right, gaps between words as spaces, none beyond the right."""
+    ) -> tuple[list[Glyph], int]:
+        """Glyphs from left to right, gaps between words as spaces, none beyond the right.
+
+        Also says how many words are done with.
+        """
         glyphs: list[Glyph] = []
         first_other, last_other = sorted((rng.randrange(8), rng.randrange(16)))
         x = left
@@ -147,13 +178,13 @@ class StripRenderer:
             while set_word and set_word[-1].right > right and not num_words:
                 set_word.pop()
             if not set_word or set_word[-1].right > right:
-                break
+                return glyphs, index
             if num_words:
                 glyphs.append(Glyph(" ", types[0], x, gap, 0.0))
             glyphs += set_word
             x = set_word[-1].right
             num_words += 1
-        return glyphs
+        return glyphs, len(words)
 
     def _drawable(self, word: str, covers: frozenset[str], *, ligatures: bool) -> str:
         """The word in characters that the face draws and a label can hold."""
@@ -178,7 +209,7 @@ class StripRenderer:
 
 def label_strip(
     image: degrade.Grey,
-    line: PrintedLine,
+    lines: Sequence[PrintedLine],
     to_strip: Float[np.ndarray, "2 3"],
     ids: Mapping[str, int],
 ) -> StripSample:
@@ -186,50 +217,63 @@ def label_strip(
 
     Args:
         image: The strip.
-        line: What it shows, in pixels of the sheet.
+        lines: What it shows, in pixels of the sheet, one at least.
         to_strip: From pixels of the sheet to pixels of the strip.
-        ids: Token id of every character of the line.
+        ids: Token id of every character of the lines.
     """
     height, width = image.shape
+    limits = np.array([width, height], np.float32)
+    glyphs = np.zeros((height // CELL_HEIGHT, width // CELL_WIDTH), np.int16)
+    all_places, all_boxes = [], []
+    for line in lines:
+        places, boxes = _place_line(glyphs, line, to_strip, ids)
+        all_places.append(places)
+        all_boxes += [boxes, np.tile(places[-1], 2)[None]]
+    return StripSample(
+        image=image,
+        text="\n".join(line.text for line in lines),
+        glyphs=glyphs,
+        places=np.concatenate(all_places).clip(0, limits).astype(np.float32),
+        boxes=np.concatenate(all_boxes[:-1]).clip(0, np.tile(limits, 2)).astype(np.float32),
+    )
+
+
+def _place_line(
+    glyphs: Int16[np.ndarray, "rows cols"],
+    line: PrintedLine,
+    to_strip: Float[np.ndarray, "2 3"],
+    ids: Mapping[str, int],
+) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "n 4"]]:
+    """Write a line on the map of glyphs; say where its characters and its end are, and the ink."""
     scale = np.hypot(to_strip[:, 0], to_strip[:, 1])
     count = len(line.text)
     centres = np.full((count + 1, 2), (line.end, line.baseline - line.body_height / 2))
     centres[:-1, 0] = line.spans.mean(axis=1)
     places = centres @ to_strip[:, :2].T + to_strip[:, 2]
     at = (line.boxes[:, :2] + line.boxes[:, 2:]) / 2 @ to_strip[:, :2].T + to_strip[:, 2]
-    half = (line.boxes[:, 2:] - line.boxes[:, :2]) / 2 * scale
-    boxes = np.concatenate([at - half, at + half], axis=1)
+    half_ink = (line.boxes[:, 2:] - line.boxes[:, :2]) / 2 * scale
     half = np.stack([np.ptp(line.spans, axis=1), np.full(count, line.body_height)], axis=1)
     half *= scale / 2
-    limits = np.array([width, height], np.float32)
-    return StripSample(
-        image=image,
-        text=line.text,
-        glyphs=_map_glyphs(line.text, places[:-1] - half, places[:-1] + half, limits, ids),
-        places=places.clip(0, limits).astype(np.float32),
-        boxes=boxes.clip(0, np.tile(limits, 2)).astype(np.float32),
-    )
+    _map_glyphs(glyphs, line.text, places[:-1] - half, places[:-1] + half, ids)
+    return places, np.concatenate([at - half_ink, at + half_ink], axis=1)
 
 
 def _map_glyphs(
+    glyphs: Int16[np.ndarray, "rows cols"],
     text: str,
     low: Float[np.ndarray, "n 2"],
     high: Float[np.ndarray, "n 2"],
-    size: Float32[np.ndarray, " 2"],
     ids: Mapping[str, int],
-) -> Int16[np.ndarray, "rows cols"]:
-    """Cells that a character covers by half, one at least, from its corners on the strip."""
+) -> None:
+    """Fill cells that a character covers by half, one at least, from its corners on the strip."""
     cell = np.array([CELL_WIDTH, CELL_HEIGHT])
-    counts = size.astype(int) // cell
-    first = np.rint(low / cell).astype(int).clip(0, counts - 1)
+    first = np.rint(low / cell).astype(int).clip(0, np.array(glyphs.shape[::-1]) - 1)
     last = np.maximum(first + 1, np.rint(high / cell).astype(int))
-    glyphs = np.zeros(counts[::-1], np.int16)
     for character, (left, top), (right, bottom) in zip(
         text, first.tolist(), last.tolist(), strict=True
     ):
         if character != " ":
             glyphs[top:bottom, left:right] = ids[character]
-    return glyphs
 
 
 def _margins(rng: random.Random, width: int, look: Look) -> tuple[float, float]:
@@ -240,10 +284,15 @@ def _margins(rng: random.Random, width: int, look: Look) -> tuple[float, float]:
     return left * look.scale_x, right * look.scale_x
 
 
-def _baseline(rng: random.Random, type_: Type, sheet_height: int) -> float:
-    free = sheet_height - type_.line_height
+def _baselines(rng: random.Random, type_: Type, sheet_height: int, count: int) -> list[float]:
+    """Where lines stand, at even distances, anywhere on the sheet."""
+    pitch = 0.0
+    if count > 1:
+        widest = (sheet_height - type_.line_height) / (count - 1)
+        pitch = min(widest, type_.line_height * rng.uniform(1.0, 1.6))
+    free = sheet_height - type_.line_height - (count - 1) * pitch
     top = rng.uniform(0, free) if free > 0 else free / 2
-    return top + type_.ascent
+    return [top + type_.ascent + i * pitch for i in range(count)]
 
 
 def _gap(rng: random.Random, type_: Type, look: Look, num_words: int, room: float) -> float:

@@ -13,6 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
+from lightseek.errors import UsageError
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -140,6 +142,28 @@ def compare(report: Report) -> str:
     headings = ["set", *(f"{kind}, {engine}" for kind in _COMPARED for engine in engines)]
     rows = [[found.name, *_side_by_side(found.figures)] for found in report.sets]
     return f"{_caption(report)}\n\n{_markdown(headings, rows, names=1)}"
+
+
+def fill(page: str, name: str, tables: Sequence[str]) -> str:
+    """The text of a page with new tables between its marks; all around them is kept.
+
+    Args:
+        page: Markdown with `<!-- NAME: begin -->` and `<!-- NAME: end -->`, in which more words may
+            stand.
+        name: Of the marks.
+        tables: Follow each other there.
+
+    Raises:
+        UsageError: If the page has no such marks.
+    """
+    begin, end = (rf"<!-- {re.escape(name)}: {place}\b[^>]*-->" for place in ("begin", "end"))
+    place = re.search(f"({begin}).*?({end})", page, re.DOTALL)
+    if place is None:
+        raise UsageError(
+            f"the page has no place for {name}: it needs <!-- {name}: begin --> and end"
+        )
+    filled = "\n\n".join([place[1], *(table.strip() for table in tables), place[2]])
+    return page[: place.start()] + filled + page[place.end() :]
 
 
 _HEADINGS = (

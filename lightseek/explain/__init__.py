@@ -13,9 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from lightseek.config import ModelConfig
-from lightseek.decoder import DeepDecoder
 from lightseek.document import Page
-from lightseek.errors import PageError, UsageError
+from lightseek.errors import PageError
 from lightseek.explain.attention import Gaze, find_gazes
 from lightseek.explain.sight import Question, Sight, find_sight
 from lightseek.ocr import OCR
@@ -34,8 +33,8 @@ class Explanation:
     image: Image.Image
     page: Page
     sight: Sight
-    layer: int
-    """Decoder layer of the attention, from 0."""
+    layers: dict[str, int]
+    """Decoder layer of the attention to each map, from 0; maps are those of `sight.MAPS`."""
     gazes: tuple[Gaze, ...]
     """One a word, in reading order."""
 
@@ -58,19 +57,14 @@ def explain(
         page: Number of the page in a file of many.
         mode: How the page is cut into views; by default the model's own.
         prompt: What to ask a model of the official family; by default its text alone.
-        max_tokens: Tokens after which such a model gives the page up.
-        layer: Decoder layer whose attention is shown; by default the one that tells words apart
-            best.
+        max_tokens: Tokens after which a model that reads whole pages gives up.
+        layer: Decoder layer whose attention is shown; by default, for each map, the one that tells
+            words apart best.
 
     Raises:
         PageError: If the page cannot be opened.
         UsageError: If an argument makes no sense.
     """
-    if not isinstance(ocr.model.decoder, DeepDecoder):
-        raise UsageError(
-            f"{ocr.model.config.name} has a decoder whose attention is not followed: give nano, or "
-            "a model of the official family"
-        )
     opened = open_pages(source, pages=str(page))
     shown = next(iter(opened))
     if isinstance(shown, UnreadablePage):
@@ -84,7 +78,7 @@ def explain(
     )
     [read] = document.pages
     sight = find_sight(ocr.model, ocr.tokenizer, shown.image, read, question)
-    chosen, gazes = find_gazes(ocr.model, ocr.tokenizer, sight, layer=layer)
+    layers, gazes = find_gazes(ocr.model, ocr.tokenizer, sight, layer=layer)
     read = read.model_copy(update={"number": page})
     config = ocr.model.config
-    return Explanation(opened.source, config, shown.image, read, sight, chosen, gazes)
+    return Explanation(opened.source, config, shown.image, read, sight, layers, gazes)

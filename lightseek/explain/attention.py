@@ -2,10 +2,11 @@
 
 The text is known, so one pass over all of it gives the attention of every step: each token is
 told what was written before it, and its scores are kept. Attention is averaged over heads, and of
-a word over its tokens. Knows nothing of pixels or pictures.
+a word over its tokens. Visual tokens lie on one map, or with sequence fusion on two, which are
+looked at apart. Knows nothing of pixels or pictures.
 
 Axes: B sequences, A heads, L queries, M keys, K head width, Y layers, T tokens of the text,
-W words, N visual tokens of a prompt, P prompt tokens, D width.
+W words, S maps, N places of a prompt, P prompt tokens, D width.
 """
 
 import re
@@ -20,13 +21,16 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
+from lightseek import cross as cross_module
 from lightseek import decoder as decoder_module
 from lightseek.attention import attend
-from lightseek.decoder import DeepDecoder, attention_bias
+from lightseek.cross import CrossDecoder
+from lightseek.decoder import attention_bias
 from lightseek.document import Box
 from lightseek.errors import UsageError
-from lightseek.explain.sight import Passage, Sight
-from lightseek.model import LightSeekOCR, Places
+from lightseek.explain.sight import MAPS, Passage, Sight
+from lightseek.language import LanguageDecoder
+from lightseek.model import AnyDecoder, LightSeekOCR, Places
 from lightseek.tokenizer import Tokenizer
 
 _ROWS_AT_ONCE = 256
@@ -45,63 +49,81 @@ class Gaze:
     """Of the word on the page, where it is known."""
     confidence: float | None
     first: int
-    """Number of the first visual token."""
-    weights: Float32[np.ndarray, " N"]
-    """Share of the attention that each visual token got; what is left went to other tokens."""
+    """Number of the first place."""
+    weights: dict[str, Float32[np.ndarray, " N"]]
+    """Share of the attention that each visual token of a map got; what is left went to others."""
 
 
 @torch.inference_mode()
 def find_gazes(
     model: LightSeekOCR, tokenizer: Tokenizer, sight: Sight, *, layer: int | None = None
-) -> tuple[int, tuple[Gaze, ...]]:
+) -> tuple[dict[str, int], tuple[Gaze, ...]]:
     """Follow what was read, and see where the decoder looks.
 
     Args:
         model: What read it.
         tokenizer: Its tokenizer.
         sight: The page as it was seen.
-        layer: Decoder layer, from 0; None takes the one whose words differ most.
+        layer: Decoder layer, from 0; None takes for each map the one whose words differ most.
 
     Returns:
-        The layer, and one gaze a word.
+        The layer of each map that is looked at, and one gaze a word.
 
     Raises:
         UsageError: If there is no such layer.
     """
-    assert isinstance(model.decoder, DeepDecoder)
-    depth = model.decoder.config.depth
+    depth = _depth(model.decoder)
     if layer is not None and not 0 <= layer < depth:
         raise UsageError(f"there is no layer {layer}: the decoder has 0 to {depth - 1}")
     followed = [follow(model, tokenizer, passage) for passage in sight.passages]
-    if layer is None:
-        scores = sum((telling(weights) for _, weights in followed), torch.zeros(depth))
-        layer = int(scores.argmax())
+    if not followed:
+        return {}, ()
+    told = torch.stack([telling(weights) for _, weights in followed]).sum(0)
+    # a layer of a cross-attention decoder looks at one of the maps
+    looks = torch.stack([weights.sum((2, 3)) for _, weights in followed]).sum(0) > 0
+    layers = {}
+    for s, name in enumerate(MAPS[model.config.fusion]):
+        best = int(told[:, s].masked_fill(~looks[:, s], -1).argmax()) if layer is None else layer
+        if looks[best, s]:
+            layers[name] = best
     gazes = []
     for passage, (texts, weights) in zip(sight.passages, followed, strict=True):
         known = passage.words or (None,) * len(texts)
-        for text, word, own in zip(texts, known, weights[layer], strict=True):
+        for w, (text, word) in enumerate(zip(texts, known, strict=True)):
+            own = {
+                name: weights[layers[name], s, w].numpy()
+                for s, name in enumerate(MAPS[model.config.fusion])
+                if name in layers
+            }
             box, confidence = (word.box, word.confidence) if word else (None, None)
-            gazes.append(Gaze(text, box, confidence, passage.first, own.numpy()))
-    return layer, tuple(gazes)
+            gazes.append(Gaze(text, box, confidence, passage.first, own))
+    return layers, tuple(gazes)
 
 
-def telling(weights: Float[Tensor, "Y W N"]) -> Float[Tensor, " Y"]:
+def _depth(decoder: AnyDecoder) -> int:
+    """Its layers."""
+    if isinstance(decoder, LanguageDecoder):
+        return int(decoder.body.config.num_hidden_layers)
+    return decoder.config.depth
+
+
+def telling(weights: Float[Tensor, "Y S W N"]) -> Float[Tensor, "Y S"]:
     """How much the gaze of each layer says about which word is being written, over all words.
 
-    Divergence of each word's distribution over visual tokens from that of the mean word: a layer
-    that always looks at the same places says nothing.
+    Divergence of each word's distribution over the places of a map from that of the mean word: a
+    layer that always looks at the same places says nothing.
     """
     shares = weights / weights.sum(-1, keepdim=True).clamp(min=_TINY)
-    mean = shares.mean(1, keepdim=True)
+    mean = shares.mean(2, keepdim=True)
     ratio = (shares.clamp(min=_TINY) / mean.clamp(min=_TINY)).log()
-    return (shares * ratio).sum((1, 2))
+    return (shares * ratio).sum((2, 3))
 
 
 @torch.inference_mode()
 def follow(
     model: LightSeekOCR, tokenizer: Tokenizer, passage: Passage
-) -> tuple[list[str], Float[Tensor, "Y W N"]]:
-    """The words of a passage, and the attention of every layer for each of them."""
+) -> tuple[list[str], Float[Tensor, "Y S W N"]]:
+    """The words of a passage, and the attention of every layer to every map for each of them."""
     prompt = passage.prompt
     ids = torch.tensor([tokenizer.encode(passage.text)], device=prompt.device)
     places = None
@@ -112,13 +134,27 @@ def follow(
             assert predicted.x is not None
             assert predicted.y is not None
             places = Places(predicted.x.argmax(-1), predicted.y.argmax(-1))
-    with watched(prompt.shape[1] - 1) as seen:
-        _teach(model, prompt, ids, places)
-    attention = torch.cat(seen).cpu()[:, :, passage.spots.cpu()]
+    attention = _attention(model, prompt, ids, places).cpu()[:, :, passage.spots.cpu()]
     text, spans = token_spans(tokenizer, ids[0].tolist())
     words = [match.span() for match in re.finditer(r"\S+", text)]
     means = [attention[:, tokens_of(spans, span)].mean(1) for span in words]
-    return [text[a:b] for a, b in words], torch.stack(means, dim=1)
+    return [text[a:b] for a, b in words], torch.stack(means, dim=2)
+
+
+def _attention(
+    model: LightSeekOCR,
+    prompt: Float[Tensor, "1 P D"],
+    ids: Int[Tensor, "1 T"],
+    places: Places | None,
+) -> Float[Tensor, "Y T M"]:
+    """How much each step of writing a text looked at each token of the prompt, and behind it."""
+    if isinstance(model.decoder, LanguageDecoder):
+        x = torch.cat([prompt, model.embed(ids[:, :-1], None)], dim=1)
+        return model.decoder.attention(x)[:, prompt.shape[1] - 1 :]
+    beside = isinstance(model.decoder, CrossDecoder)
+    with watched(0 if beside else prompt.shape[1] - 1, beside=beside) as seen:
+        _teach(model, prompt, ids, places)
+    return torch.cat(seen)
 
 
 def _teach(
@@ -127,17 +163,21 @@ def _teach(
     ids: Int[Tensor, "1 T"],
     places: Places | None,
 ) -> Float[Tensor, "1 T D"]:
-    """Hidden states that predict each token of a text from those before it."""
-    assert isinstance(model.decoder, DeepDecoder)
-    config = model.decoder.config
+    """Hidden states of our own decoders that predict each token of a text from those before it."""
+    decoder = model.decoder
+    assert not isinstance(decoder, LanguageDecoder)
     told = None if places is None else Places(places.x[:, :-1], places.y[:, :-1])
     x = torch.cat([prompt, model.embed(ids[:, :-1], told)], dim=1)
     length, start = x.shape[1], prompt.shape[1]
+    if isinstance(decoder, CrossDecoder):
+        # with padding, be it none, all layers look at both maps, one of them hidden
+        nobody = torch.zeros(1, start - 1, dtype=torch.bool, device=x.device)
+        return decoder(x[:, : start - 1], x[:, start - 1 :], nobody)
     # the last token of a prompt predicts: only those before it see both ways
-    prefix = start - 1 if config.bidirectional_prefix else start
-    bias = attention_bias(config, length, prefix, like=x)
+    prefix = start - 1 if decoder.config.bidirectional_prefix else start
+    bias = attention_bias(decoder.config, length, prefix, like=x)
     positions = torch.arange(length, device=x.device)[None]
-    hidden = model.decoder(x, model.decoder.rotary(positions, x), bias)
+    hidden = decoder(x, decoder.rotary(positions, x), bias)
     return hidden[:, start - 1 :]
 
 
@@ -161,7 +201,7 @@ def _first_places(model: LightSeekOCR, passage: Passage) -> Places:
 
 
 @contextmanager
-def watched(first: int) -> Iterator[list[Float[Tensor, "1 L M"]]]:
+def watched(first: int, *, beside: bool = False) -> Iterator[list[Float[Tensor, "1 L M"]]]:
     """Keep the attention of every decoder layer that runs inside, averaged over heads.
 
     The decoder looks `attend` up when it calls it, and inside finds one that keeps the weights
@@ -169,6 +209,7 @@ def watched(first: int) -> Iterator[list[Float[Tensor, "1 L M"]]]:
 
     Args:
         first: Query from which on weights are kept.
+        beside: Whether it is cross-attention that is kept, in place of self-attention.
 
     Yields:
         A list that gets one entry a layer.
@@ -186,14 +227,14 @@ def watched(first: int) -> Iterator[list[Float[Tensor, "1 L M"]]]:
             kept.append(mean_weights(query, key, bias, first))
         return attend(query, key, value, bias)
 
-    with mock.patch.object(decoder_module, "attend", attend_and_keep):
+    with mock.patch.object(cross_module if beside else decoder_module, "attend", attend_and_keep):
         yield kept
 
 
 def mean_weights(
     query: Float[Tensor, "B A L K"],
     key: Float[Tensor, "B A M K"],
-    bias: Float[Tensor, "L M"] | None,
+    bias: Float[Tensor, "..."] | None,
     first: int,
 ) -> Float[Tensor, "B _ M"]:
     """Softmax of the scores of all queries from the first on, averaged over heads."""
@@ -202,7 +243,7 @@ def mean_weights(
         rows = slice(start, start + _ROWS_AT_ONCE)
         scores = (query[:, :, rows] * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         if bias is not None:
-            scores = scores + bias[rows]
+            scores = scores + (bias if bias.shape[-2] == 1 else bias[..., rows, :])
         parts.append(scores.float().softmax(-1).mean(1))
     return torch.cat(parts, dim=1)
 

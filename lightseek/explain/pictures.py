@@ -29,6 +29,7 @@ STAGES = {
     "compressed": "Compressor: a vector for every 64 x 64 px",
     "clip": "CLIP, global features: a vector for every 64 x 64 px",
 }
+MAP_NAMES = {"page": "page", "local": "local map", "global": "global map"}
 _HEAT = np.array([232, 92, 12]) / 255
 _FRAME = (20, 90, 200)
 _PAGE_SHADE = 0.55
@@ -36,6 +37,7 @@ _PAGE_SHADE = 0.55
 _DARKEST = 0.25
 """The print on a cell stays legible."""
 _CAPTION_PX = 34
+_GAP_PX = 12
 
 
 class Canvas:
@@ -185,10 +187,18 @@ class WordPictures:
         self._font = ImageFont.truetype(path, size=round(_CAPTION_PX * 0.6))
 
     def draw(self, gaze: Gaze) -> Image.Image:
-        """The picture of a word."""
-        canvas = self._canvas
+        """The picture of a word: of two maps side by side, where there are two."""
+        maps = [self._draw_map(gaze, name) for name in gaze.weights]
+        width, height = maps[0].size
+        sheet = Image.new("RGB", (width * len(maps) + _GAP_PX * (len(maps) - 1), height), "white")
+        for i, picture in enumerate(maps):
+            sheet.paste(picture, (i * (width + _GAP_PX), 0))
+        return sheet.quantize(palette=self._palette, dither=Image.Dither.NONE)
+
+    def _draw_map(self, gaze: Gaze, name: str) -> Image.Image:
+        canvas, weights = self._canvas, gaze.weights[name]
         canvas.wipe()
-        strength = gaze.weights / max(float(gaze.weights.max()), 1e-12)
+        strength = weights / max(float(weights.max()), 1e-12)
         for seen in self._views:
             start = seen.first - gaze.first
             if 0 <= start < len(strength):
@@ -200,9 +210,9 @@ class WordPictures:
         draw = ImageDraw.Draw(framed)
         if gaze.box is not None:
             draw.rectangle(_grown(gaze.box, canvas.scale), outline=_FRAME, width=2)
-        text = f"{gaze.text}   {gaze.weights.sum():.0%} of its attention on the page"
+        text = f"{gaze.text}   {weights.sum():.0%} of its attention on the {MAP_NAMES[name]}"
         draw.text((8, picture.height + 7), text, fill="black", font=self._font)
-        return framed.quantize(palette=self._palette, dither=Image.Dither.NONE)
+        return framed
 
 
 def _heat_palette() -> Image.Image:

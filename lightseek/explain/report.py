@@ -4,6 +4,8 @@ index.html      everything, with a slider over the words
 sam.png ...     features of the encoder
 words/0001.png  attention for every word
 words.gif       the same, one after the other
+
+Axes: N places of a map.
 """
 
 import base64
@@ -12,12 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from lightseek.errors import UsageError
 from lightseek.explain import Explanation, Gaze
-from lightseek.explain.pictures import PICTURE_PX, STAGES, WordPictures, paint_features
+from lightseek.explain.pictures import (
+    MAP_NAMES,
+    PICTURE_PX,
+    STAGES,
+    WordPictures,
+    paint_features,
+)
 from lightseek.explain.sight import Seen
 
 _FRAME_MS = 220
@@ -96,6 +105,7 @@ def render_html(told: Explanation, features: list[Feature]) -> str:
     return environment.get_template("report.html").render(
         told=told,
         page_url=data_url(shown),
+        map_names=MAP_NAMES,
         features=[(file, title, data_url(picture)) for file, title, picture in features],
         data=to_data(told),
     )
@@ -130,14 +140,18 @@ def _view_data(seen: Seen) -> dict[str, Any]:
 
 
 def _word_data(gaze: Gaze) -> dict[str, Any]:
-    """Weights are bytes, so many parts of the largest."""
-    strength = gaze.weights / max(float(gaze.weights.max()), 1e-12)
-    levels = np.uint8(np.rint(strength * 255))
+    """One entry a map in `share` and `weights`."""
     return {
         "text": gaze.text,
         "box": gaze.box and [round(side, 1) for side in gaze.box],
         "confidence": gaze.confidence and round(gaze.confidence, 3),
-        "share": round(float(gaze.weights.sum()), 3),
+        "share": [round(float(weights.sum()), 3) for weights in gaze.weights.values()],
         "first": gaze.first,
-        "weights": base64.b64encode(levels.tobytes()).decode(),
+        "weights": [_levels(weights) for weights in gaze.weights.values()],
     }
+
+
+def _levels(weights: Float32[np.ndarray, " N"]) -> str:
+    """Weights as bytes, so many parts of the largest."""
+    strength = weights / max(float(weights.max()), 1e-12)
+    return base64.b64encode(np.uint8(np.rint(strength * 255)).tobytes()).decode()

@@ -1,10 +1,11 @@
 """What the reader saw of a page: its views, where they lie, and the prompts made of them.
 
 A strip is a view and a prompt of its own; the views of the official family stand together behind
-one prompt. Either way visual tokens are numbered through the whole page, view after view, row by
-row. Knows nothing of attention or colours.
+one prompt. Either way places are numbered through the whole page, view after view, row by row. A
+place has one visual token, or with sequence fusion one on each of two maps. Knows nothing of
+attention or colours.
 
-Axes: P prompt tokens, D width, N visual tokens of a prompt, h w of a view.
+Axes: P prompt tokens, D width, S maps, N places of a prompt, h w of a view.
 """
 
 from collections.abc import Iterator
@@ -20,19 +21,22 @@ from lightseek.blocks import Strip, cut_page
 from lightseek.config import TOKEN_PX
 from lightseek.document import Box, Line, Page, Word
 from lightseek.encoder import Encoded
+from lightseek.fusion import SCALES
 from lightseek.grounding import IMAGE
 from lightseek.model import LightSeekOCR
 from lightseek.reader import find_look, make_prompt, to_views
 from lightseek.tokenizer import Tokenizer
-from lightseek.views import PageViews, View, make_views
+from lightseek.views import MODES, PageViews, View, make_views
 
+MAPS = {"channels": ("page",), "sequence": ("local", "global")}
+"""What visual tokens lie on; with sequence fusion, a map of the compressor's and one of CLIP's."""
 _AROUND_INK = 0.15
 """Of the height of a strip's ink: what is shown around it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """How a model of the official family is asked; nothing of it concerns strips."""
+    """How a model that reads whole pages is asked; nothing of it concerns strips."""
 
     mode: str | None
     prompt: str | None
@@ -50,23 +54,23 @@ class Seen:
     box: Box
     """What it shows of the page: margins and neighbours aside."""
     first: int
-    """Number of its first visual token on the page."""
+    """Number of its first place on the page."""
     encoded: Encoded
     """Of this view alone."""
 
     @property
     def rows(self) -> int:
-        """Visual tokens down."""
-        return self.encoded.tokens.shape[1]
+        """Places down."""
+        return self.encoded.fused.shape[1]
 
     @property
     def cols(self) -> int:
-        """Visual tokens across."""
-        return self.encoded.tokens.shape[2]
+        """Places across."""
+        return self.encoded.fused.shape[2]
 
     @property
     def size(self) -> int:
-        """Visual tokens of the view."""
+        """Places of the view."""
         return self.rows * self.cols
 
 
@@ -75,10 +79,10 @@ class Passage:
     """A prompt and what was written behind it."""
 
     prompt: Float[Tensor, "1 P D"]
-    spots: Int[Tensor, " N"]
-    """Where in the prompt its visual tokens stand, in the order of their numbers."""
+    spots: Int[Tensor, "S N"]
+    """Where in the prompt the visual tokens of each map stand, in the order of their places."""
     first: int
-    """Number of the first of them on the page."""
+    """Number of the first place on the page."""
     text: str
     words: tuple[Word, ...] = ()
     """Those of the text with their boxes, where these are known."""
@@ -107,7 +111,7 @@ def find_sight(
         page: What was read.
         question: What was asked.
     """
-    if model.config.decoder.row_marks:
+    if model.config.mode in MODES:
         return _see_views(model, tokenizer, image, page, question)
     views: list[Seen] = []
     passages: list[Passage] = []
@@ -159,7 +163,7 @@ def _read_strip(
     prompt = model.splice(ids.to(visual.device), visual, tokenizer.image_id)
     return Passage(
         prompt=prompt,
-        spots=torch.arange(len(visual)),
+        spots=torch.arange(len(visual)).view(SCALES[model.config.fusion], -1),
         first=seen.first,
         text=" ".join(word.text for word in words),
         words=words,
@@ -176,8 +180,11 @@ def _see_views(
     with model.encoder.register_forward_hook(lambda module, given, made: encoded.append(made)):
         prompt = make_prompt(model, tokenizer, views, look.prompt)
     seen = _seen_views(views, encoded, Box(0, 0, image.width, image.height))
-    before = tokenizer.encode_prompt(look.prompt.split(IMAGE)[0])
-    spots = 1 + len(before) + _spots(model, views, seen)
+    if model.config.decoder.row_marks:
+        before = tokenizer.encode_prompt(look.prompt.split(IMAGE)[0])
+        spots = 1 + len(before) + _spots(model, views, seen)[None]
+    else:
+        spots = torch.arange(prompt.shape[1] - 1).view(SCALES[model.config.fusion], -1)
     passage = Passage(prompt=prompt, spots=spots, first=0, text=page.text)
     return Sight(seen, (passage,) if page.text else ())
 
@@ -200,7 +207,7 @@ def _one(batch: Encoded, index: int) -> Encoded:
 
 
 def _shown(view: View, encoded: Encoded, page: Box) -> Box:
-    rows, cols = encoded.tokens.shape[1:3]
+    rows, cols = encoded.fused.shape[1:3]
     box = view.box_to_page(Box(0, 0, cols * TOKEN_PX, rows * TOKEN_PX))
     left, right = np.clip([box.left, box.right], page.left, page.right).tolist()
     top, bottom = np.clip([box.top, box.bottom], page.top, page.bottom).tolist()

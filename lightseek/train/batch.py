@@ -25,7 +25,7 @@ from lightseek.data.corpus import Corpus
 from lightseek.data.cuttings import TypesetStrips
 from lightseek.data.fonts import Face, load_faces, split_families
 from lightseek.data.layouts import PageSetter
-from lightseek.data.strips import StripRenderer, StripSample
+from lightseek.data.strips import LINE_PX, StripRenderer, StripSample
 from lightseek.errors import UsageError
 from lightseek.model import Places
 from lightseek.reader import PX_PER_CHARACTER, to_views
@@ -42,7 +42,7 @@ HELD_OUT_SEED = 5
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Strips of one width."""
+    """Strips of one size."""
 
     views: Float[Tensor, "B 1 Y X"]
     ids: Int[Tensor, "B L"]
@@ -59,9 +59,9 @@ class Batch:
     """Column of the position tables under the left edge, in visual tokens."""
 
     @property
-    def width(self) -> int:
-        """Pixels across each strip."""
-        return self.views.shape[-1]
+    def size(self) -> tuple[int, int]:
+        """Pixels down and across each strip."""
+        return self.views.shape[-2], self.views.shape[-1]
 
     @property
     def places(self) -> Places:
@@ -102,14 +102,22 @@ class StripBatches(Dataset[Batch]):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        if model.decoder.place is None:
-            raise UsageError(f"{model.name} has no place heads: it cannot be trained on strips")
-        if recipe.widest > model.clip.table.cols * TOKEN_PX:
+        if model.sam.channels != 1:
             raise UsageError(
-                f"strips of {recipe.widest} px are wider than {model.name} reads: "
-                f"{model.clip.table.cols * TOKEN_PX} px"
+                f"{model.name} reads pages in colour, not strips: train it by a recipe of pages, "
+                "such as configs/stage1.toml"
             )
-        self.recipe, self.model, self.place = recipe, model, model.decoder.place
+        table = model.clip.table
+        width, height = recipe.widest, recipe.most_lines * LINE_PX
+        most = table.cols * TOKEN_PX, table.rows * TOKEN_PX
+        if width > most[0] or height > most[1]:
+            raise UsageError(
+                f"strips of {width} x {height} px are larger than {model.name} reads: "
+                f"{most[0]} x {most[1]} px"
+            )
+        self.recipe, self.model = recipe, model
+        # without place heads bins are made all the same, and not looked at
+        self.place = model.decoder.place or PlaceConfig(x_bins=1, y_bins=1, bin_px=TOKEN_PX)
         self.tokenizer, self.held_out = tokenizer, held_out
         self.rank, self.world = rank, world
 
@@ -128,6 +136,18 @@ class StripBatches(Dataset[Batch]):
     def renderer(self) -> StripRenderer:
         """What draws it."""
         return StripRenderer(self.faces, self.tokenizer.ids)
+
+    @cached_property
+    def new(self) -> tuple[Corpus, StripRenderer] | None:
+        """What the model is to learn besides: text, and what draws it.
+
+        Raises:
+            UsageError: If a folder has no text or no fonts.
+        """
+        if (new := self.recipe.data.new) is None:
+            return None
+        corpus = Corpus.load(Path(new.text), LATIN, held_out=self.held_out)
+        return corpus, StripRenderer(load_faces(Path(new.fonts), LATIN), self.tokenizer.ids)
 
     @cached_property
     def typeset(self) -> TypesetStrips:
@@ -159,35 +179,46 @@ class StripBatches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         """Draw this process' strips of a step."""
         rng = random.Random(f"{self.recipe.seed} step {step}")
-        width = rng.choice(self.recipe.stage(step).widths)
+        stage = self.recipe.stage(step)
+        width, lines = rng.choice(stage.widths), rng.choice(stage.lines)
         first_col = rng.randint(0, self.model.clip.table.cols - width // TOKEN_PX)
         difficulty = self.recipe.difficulty(step)
-        slots = range(self.rank, self.recipe.strips(width), self.world)
+        slots = range(self.rank, self.recipe.strips(width, lines), self.world)
         rngs = [random.Random(f"{self.recipe.seed} step {step} strip {slot}") for slot in slots]
-        samples = [self.draw(r, width, difficulty) for r in rngs]
+        samples = [self.draw(r, width, difficulty, lines) for r in rngs]
         return collate(samples, rngs, self.tokenizer, self.place, first_col)
 
-    def draw(self, rng: random.Random, width: int, difficulty: float) -> StripSample:
-        """One strip with text that a strip of this width can hold."""
-        share = self.recipe.data.typeset_share
+    def draw(
+        self, rng: random.Random, width: int, difficulty: float, lines: int = 1
+    ) -> StripSample:
+        """One strip with text that a strip of this size can hold."""
+        data = self.recipe.data
+        share = data.typeset_share if lines == 1 else 0.0
         if share and rng.random() < share:
             sample = self.typeset.draw(rng, width, difficulty)
         else:
-            text = self.corpus.sample(rng, width // 5)
+            new = self.new if data.new and rng.random() < data.new.share else None
+            corpus, renderer = new or (self.corpus, self.renderer)
+            text = corpus.sample(rng, lines * width // 5)
             if rng.random() < 0.22:  # headings, labels, ends of paragraphs
                 text = " ".join(text.split(" ")[: rng.randint(1, 5)])
-            sample = self.renderer.render(rng, text, width=width, difficulty=difficulty)
-        if len(sample.text) >= width // PX_PER_CHARACTER:  # more than the reader waits for
-            return self.draw(rng, width, difficulty)
+            sample = renderer.render(rng, text, width=width, lines=lines, difficulty=difficulty)
+        # more than the reader waits for
+        if len(sample.text) >= sample.image.size // PX_PER_CHARACTER:
+            return self.draw(rng, width, difficulty, lines)
         return sample
 
 
-def held_out_strips(recipe: Recipe, model: ModelConfig, tokenizer: Tokenizer) -> list[StripSample]:
+def held_out_strips(
+    recipe: Recipe, model: ModelConfig, tokenizer: Tokenizer, count: int | None = None
+) -> list[StripSample]:
     """Strips of text and font families that no batch ever shows."""
     batches = StripBatches(recipe, model, tokenizer, held_out=True)
     rng = random.Random(HELD_OUT_SEED)
-    width = max(recipe.stages[-1].widths)
-    return [batches.draw(rng, width, 1.0) for _ in range(HELD_OUT_STRIPS)]
+    last = recipe.stages[-1]
+    width = max(last.widths)
+    lines = [last.lines[i % len(last.lines)] for i in range(count or HELD_OUT_STRIPS)]
+    return [batches.draw(rng, width, last.difficulty, most) for most in lines]
 
 
 def draw_ahead(batches: StripBatches, steps: range, *, workers: int) -> Iterator[Batch]:
@@ -214,7 +245,7 @@ def collate(
     place: PlaceConfig,
     first_col: int,
 ) -> Batch:
-    """Lay samples of one width side by side.
+    """Lay samples of one size side by side.
 
     Args:
         samples: Strips.

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -199,7 +199,7 @@ def build_features(
         key: What the features are of.
         batch_size: Views that are encoded together, where neighbours have one size.
         shard_rows: Rows of a shard, for a new cache.
-        on_row: Called with the number of rows done.
+        on_row: Called with the number of rows done, batch by batch.
 
     Raises:
         DataError: If the folder holds features of another key, cannot be written, or is full.
@@ -212,7 +212,7 @@ def build_features(
         _write(folder, _META, lambda path: _save_meta(path, key, shard_rows), done=0, rows=key.rows)
     for path, rows in _shards(folder, key.rows, shard_rows):
         if not _is_whole(path, len(rows)):
-            tensors = _encode(encoder, views, rows, key.names, batch_size)
+            tensors = _encode(encoder, views, rows, key.names, batch_size, on_row)
             _write(folder, path.name, _saver(tensors), done=rows.start, rows=key.rows)
         on_row(rows.stop)
     return Features(folder, key)
@@ -220,21 +220,28 @@ def build_features(
 
 @torch.inference_mode()
 def _encode(
-    encoder: nn.Module, views: Views, rows: range, names: tuple[str, ...], batch_size: int
+    encoder: nn.Module,
+    views: Views,
+    rows: range,
+    names: tuple[str, ...],
+    batch_size: int,
+    on_row: Callable[[int], object],
 ) -> dict[str, Tensor]:
     """The tensors of a shard: all values of a name in one row, and the shape of each."""
     like = next(encoder.parameters())
     found: dict[str, list[Tensor]] = {name: [] for name in names}
+    done = rows.start
     for _, same in groupby((views[row] for row in rows), key=lambda view: view.shape):
-        group = list(same)
-        for start in range(0, len(group), batch_size):
-            batch = torch.stack(group[start : start + batch_size]).to(like)
-            returned = _named(encoder(batch))
+        # no more than a batch of views is in memory: those of a shard are gigabytes
+        while batch := list(islice(same, batch_size)):
+            returned = _named(encoder(torch.stack(batch).to(like)))
             for name in names:
                 if name not in returned:
                     there = ", ".join(returned)
                     raise UsageError(f"the encoder returns no {name}: choose of {there}")
                 found[name] += returned[name].half().cpu()
+            done += len(batch)
+            on_row(done)
     tensors = {}
     for name, values in found.items():
         tensors[name] = torch.cat([value.flatten() for value in values])

@@ -82,7 +82,9 @@ class GlyphHeads(nn.Module):
 class TrainedModel(nn.Module):
     """A model with the heads that only training needs."""
 
-    def __init__(self, model: LightSeekOCR, *, compile_encoder: bool = False) -> None:
+    def __init__(
+        self, model: LightSeekOCR, *, glyph_maps: bool = True, compile_encoder: bool = False
+    ) -> None:
         super().__init__()
         config = model.config
         self.model = model
@@ -90,28 +92,31 @@ class TrainedModel(nn.Module):
         self.encode: Callable[[Tensor, int], Encoded] = model.encoder.forward
         if compile_encoder:
             self.encode = torch.compile(model.encoder.forward, dynamic=False)
-        self.glyphs = GlyphHeads(config.sam.dim, config.fused_dim, config.decoder.vocab_size)
+        self.glyphs: GlyphHeads | None = None
+        if glyph_maps:
+            self.glyphs = GlyphHeads(config.sam.dim, config.fused_dim, config.decoder.vocab_size)
 
     def forward(self, batch: Batch, *, glyphs_only: bool) -> Losses:
         """All losses of a batch; text and places are zero while only glyphs are learnt."""
         model = self.model
         views = batch.views.to(model.embedding.weight.dtype)
         encoded = self.encode(views, batch.first_col)
-        patches = self.glyphs.patches(encoded.local, batch.glyphs)
-        tokens = self.glyphs.tokens(encoded.fused, batch.glyphs)
+        patches = tokens = nothing = Part(*torch.zeros(3, device=views.device))
+        if self.glyphs is not None:
+            patches = self.glyphs.patches(encoded.local, batch.glyphs)
+            tokens = self.glyphs.tokens(encoded.fused, batch.glyphs)
         if glyphs_only:
-            nothing = Part(*patches.total.new_zeros(3))
             return Losses(nothing, nothing, patches, tokens)
         visual = model.place_tokens(encoded.tokens, batch.first_col)
         hidden = model(visual, batch.ids, batch.places)
         kept = batch.targets != IGNORED
         predicted = model.predict(hidden[kept])
         text = score(predicted.what, batch.targets[kept])
-        assert predicted.x is not None
-        assert predicted.y is not None
-        across = score(predicted.x, batch.to_x[kept])
-        down = score(predicted.y, batch.to_y[kept])
-        places = Part(across.total + down.total, across.hits, across.asked)
+        places = nothing
+        if predicted.x is not None and predicted.y is not None:
+            across = score(predicted.x, batch.to_x[kept])
+            down = score(predicted.y, batch.to_y[kept])
+            places = Part(across.total + down.total, across.hits, across.asked)
         return Losses(text, places, patches, tokens)
 
 

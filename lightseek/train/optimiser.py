@@ -16,6 +16,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightseek.lora import is_adapter
 from lightseek.shards import check_shapes
 from lightseek.train.loss import TrainedModel
 from lightseek.train.recipe import OptimiserRecipe
@@ -82,12 +83,16 @@ class Muon(torch.optim.Optimizer):
 
 
 def muon_names(trained: TrainedModel) -> set[str]:
-    """Weights of linear layers and convolutions of encoder and decoder, the first kernel apart."""
+    """Weights of linear layers and convolutions of encoder and decoder, the first kernel apart.
+
+    Adapters are none of them: to make the small matrices of one orthogonal is to make them large.
+    """
     return {
         f"{prefix}.weight"
         for prefix, module in trained.named_modules()
         if prefix.startswith(("model.encoder.", "model.decoder."))
         and (isinstance(module, nn.Linear) or _is_inner_convolution(module))
+        and not is_adapter(prefix)
     }
 
 
@@ -96,10 +101,10 @@ def _is_inner_convolution(module: nn.Module) -> bool:
 
 
 class SharedOptimiser:
-    """Parameters in one flat tensor, each owned by one process.
+    """What learns in one flat tensor, each parameter owned by one process.
 
     Args:
-        trained: The model, already on its device; its parameters become views of the flat tensor.
+        trained: The model, already on its device; what learns of it becomes views of the tensor.
         recipe: Rates.
         rank: This process.
         world: Number of processes.
@@ -109,8 +114,8 @@ class SharedOptimiser:
         self, trained: TrainedModel, recipe: OptimiserRecipe, *, rank: int, world: int
     ) -> None:
         self.recipe, self.rank, self.world = recipe, rank, world
-        params = dict(trained.named_parameters())
-        self.of_muon = muon_names(trained)
+        params = {name: p for name, p in trained.named_parameters() if p.requires_grad}
+        self.of_muon = muon_names(trained) & params.keys()
         self.owners = share_out(params, self.of_muon, world)
         # one owner's parameters lie together: new weights travel in one message an owner
         names = sorted(params, key=lambda name: self.owners[name])

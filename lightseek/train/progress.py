@@ -69,10 +69,10 @@ class Means:
         )
 
 
-def make_bar(console: Console, *, silent: bool = False) -> Bar:
-    """The bar of a run, hidden where nobody looks."""
+def make_bar(console: Console, title: str = "training", *, silent: bool = False) -> Bar:
+    """A bar of what a run does, hidden where nobody looks."""
     return Bar(
-        TextColumn("training"),
+        TextColumn(title),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from lightseek.config import STRICT, TOKEN_PX, validate
+from lightseek.config import STRICT, TOKEN_PX, LoraConfig, validate
 from lightseek.errors import ModelError, UsageError
 
 UNIT_PX = 256
@@ -19,6 +19,19 @@ UNIT_PX = 256
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(gt=0, multiple_of=TOKEN_PX)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRecipe:
+    """Fonts and text that a model is to learn besides those which it can read."""
+
+    __pydantic_config__: ClassVar = STRICT
+    fonts: str
+    """Folder of `.ttf` and `.otf` files; all are trained on."""
+    text: str
+    """Folder of `*.txt` and `*.txt.xz`."""
+    share: Share
+    """Share of the strips that they make up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +47,8 @@ class DataRecipe:
     """Font families kept for evaluation."""
     typeset_share: Share = 0.0
     """Share of the strips that are cut from typeset pages; the others are drawn one by one."""
+    new: NewRecipe | None = None
+    """What to learn besides, for fine-tuning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +77,10 @@ class LossRecipe:
     """Weights beside the next-token loss."""
 
     __pydantic_config__: ClassVar = STRICT
-    glyphs: float
-    """Which character covers each cell."""
-    places: float
-    """Where the next character stands."""
+    glyphs: NonNegativeFloat
+    """Which character covers each cell; zero trains without them."""
+    places: NonNegativeFloat
+    """Where the next character stands; zero trains a model without place heads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +94,8 @@ class Stage:
     """Strip widths in pixels; one is drawn for every step, so repeat what is wanted often."""
     difficulty: Share
     """0 clean to 1 fully degraded, at the end of the stage; it grows from the stage before."""
+    lines: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1,)
+    """Most lines of a strip, and so its height; one is drawn for every step."""
     glyphs_only: bool = False
     """Teach the encoder to see before the decoder learns to read."""
 
@@ -89,7 +106,7 @@ class Recipe:
 
     __pydantic_config__: ClassVar = STRICT
     model: str
-    """Preset."""
+    """A preset, or a file of sizes like those of the presets."""
     seed: int
     """Another seed draws other strips and other first weights."""
     steps: PositiveInt
@@ -104,6 +121,10 @@ class Recipe:
     optimiser: OptimiserRecipe
     loss: LossRecipe
     stages: tuple[Stage, ...]
+    lora: LoraConfig | None = None
+    """Adapters, which learn in the place of the parts that they are in."""
+    freeze: tuple[str, ...] = ()
+    """Parts that stay as they are, such as `embedding`."""
 
     def __post_init__(self) -> None:
         ends = [0.0, *(stage.until for stage in self.stages)]
@@ -115,9 +136,14 @@ class Recipe:
         """Width of the widest strips."""
         return max(width for stage in self.stages for width in stage.widths)
 
-    def strips(self, width: int) -> int:
-        """Strips of a width in one step, over all processes."""
-        return self.units * UNIT_PX // width
+    @property
+    def most_lines(self) -> int:
+        """Lines of the highest strips."""
+        return max(lines for stage in self.stages for lines in stage.lines)
+
+    def strips(self, width: int, lines: int = 1) -> int:
+        """Strips of a width, with so many lines, in one step, over all processes."""
+        return self.units * UNIT_PX // (width * lines)
 
     def stage(self, step: int) -> Stage:
         """The stage that a step belongs to."""
@@ -174,15 +200,25 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def _set(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
-    *tables, last = key.strip().split(".")
+    *tables, last = (int(k) if k.isdecimal() else k for k in key.strip().split("."))
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
     if not equals:
         raise UsageError(f"--set {override}: write key=value, such as optimiser.muon_rate=0.003")
+    at: Any = data
     for table in tables:
-        data = data.setdefault(table, {})
-        if not isinstance(data, dict):
-            raise ModelError(f"--set {override}: {table} is no table")
-    data[last] = parsed
+        at = at.setdefault(table, {}) if isinstance(at, dict) else _item(at, table, override)
+    if isinstance(at, dict):
+        at[last] = parsed
+    else:
+        _item(at, last, override)
+        at[last] = parsed
+
+
+def _item(items: Any, at: int | str, override: str) -> Any:
+    """One of the tables of a list, such as `stages.0`."""
+    if not isinstance(items, list) or not isinstance(at, int) or at >= len(items):
+        raise ModelError(f"--set {override}: no table or list has {at!r} there")
+    return items[at]

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -21,11 +21,15 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessContext, ProcessRaisedException, spawn
 
 from lightseek.attention import Mlp
-from lightseek.config import ModelConfig, preset
-from lightseek.decoder import SelfAttention
+from lightseek.config import LanguageConfig, ModelConfig, preset
+from lightseek.cross import CrossAttention
+from lightseek.data.strips import LINE_PX
+from lightseek.decoder import SelfAttention, SwiGlu
 from lightseek.encoder import Attention, Residual
 from lightseek.errors import LightSeekError, UsageError
 from lightseek.eval.metrics import Score, score
+from lightseek.fusion import EMBEDDING_STD
+from lightseek.lora import Settings, add_adapters, learnt_of, save_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.reader import read_strips
 from lightseek.tokenizer import character_tokenizer
@@ -37,7 +41,7 @@ from lightseek.train.measure import peak_flops, step_flops
 from lightseek.train.optimiser import SharedOptimiser
 from lightseek.train.progress import Means, Reporter, Silence, make_reporter
 from lightseek.train.recipe import Recipe
-from lightseek.weights import WEIGHTS, find_model, load_weights, save_model
+from lightseek.weights import WEIGHTS, find_model, lasting_name, load_weights, save_model
 
 PATIENCE = timedelta(days=7)
 """A paused run waits this long in a collective."""
@@ -53,8 +57,8 @@ class Job:
     folder: RunFolder
     device: str
     world: int
-    start: Path | None
-    """Model folder to start from."""
+    start: str | Path | None
+    """Model to start from."""
     save_minutes: float
     stop_after: int | None
     """Steps after which to save and stop, the recipe going on."""
@@ -73,7 +77,7 @@ def train(
     *,
     device: str,
     processes: int | None = None,
-    start: Path | None = None,
+    start: str | Path | None = None,
     save_minutes: float = 5.0,
     stop_after: int | None = None,
 ) -> None:
@@ -84,7 +88,7 @@ def train(
         out: Run folder.
         device: `cpu`, `cuda` or `mps`.
         processes: Number of processes; by default one a core, two at most, and one on a GPU.
-        start: Model folder whose weights the run begins with.
+        start: Model whose weights the run begins with.
         save_minutes: Time between checkpoints.
         stop_after: Steps after which to save and stop.
 
@@ -92,8 +96,10 @@ def train(
         LightSeekError: If the folder holds a run of another recipe, or the recipe names a model,
             fonts or text that are not there or do not fit.
     """
+    if recipe.lora is not None and start is None:
+        raise UsageError("adapters are made for a model: name it, such as --from nano")
     world = processes or (min(2, os.cpu_count() or 1) if device == "cpu" else 1)
-    if recipe.strips(recipe.widest) < world:
+    if recipe.strips(recipe.widest, recipe.most_lines) < world:
         raise UsageError(
             f"{recipe.units} units are too few strips of {recipe.widest} px for {world} processes: "
             "raise units or lower --processes"
@@ -189,11 +195,13 @@ class Trainer:
         self.commit = current_commit()
         self.device = torch.device(job.device)
         self.tokenizer = character_tokenizer()
-        config = preset(job.recipe.model)
+        config = trained_config(job.recipe)
         self.batches = StripBatches(job.recipe, config, self.tokenizer, rank=rank, world=job.world)
         self.held_out = [] if rank else held_out_strips(job.recipe, config, self.tokenizer)
         model = make_model(job, config)
-        self.trained = TrainedModel(model, compile_encoder=job.recipe.compile)
+        self.trained = TrainedModel(
+            model, glyph_maps=job.recipe.loss.glyphs > 0, compile_encoder=job.recipe.compile
+        )
         self.trained.to(device=self.device, dtype=torch.bfloat16).train()
         self.optimiser = SharedOptimiser(
             self.trained, job.recipe.optimiser, rank=rank, world=job.world
@@ -203,7 +211,7 @@ class Trainer:
         if saved is not None:
             tensors, self.progress = saved
             self.optimiser.load_state(tensors)
-        self.flops: dict[tuple[int, bool], float] = {}
+        self.flops: dict[tuple[tuple[int, int], bool], float] = {}
         self.interrupted = False
 
     def run(self) -> None:
@@ -264,15 +272,16 @@ class Trainer:
         return means, bool(sums[-2] > 0), bool(sums[-1] > 0)
 
     def _count(self, batch: Batch, *, glyphs_only: bool) -> None:
-        """Measure the operations a strip of this width takes, once."""
-        key = (batch.width, glyphs_only)
+        """Measure the operations a strip of this size takes, once."""
+        key = (batch.size, glyphs_only)
         if key not in self.flops:
             total = step_flops(self.trained, batch, glyphs_only=glyphs_only)
             self.flops[key] = total / len(batch.ids)
 
     def _advance(self, batch: Batch, seconds: float, step: int) -> None:
-        strips = self.recipe.strips(batch.width)
-        each = self.flops[batch.width, self.recipe.stage(step).glyphs_only]
+        height, width = batch.size
+        strips = self.recipe.strips(width, height // LINE_PX)
+        each = self.flops[batch.size, self.recipe.stage(step).glyphs_only]
         self.progress = Progress(
             step=step + 1,
             strips=self.progress.strips + strips,
@@ -292,15 +301,25 @@ class Trainer:
         state = self.optimiser.state()
         self.job.folder.save(state, self.progress, rank=self.rank, world=self.job.world)
         if self.rank == 0:
-            save_model(self.job.folder.model, self.trained.model, self.tokenizer)
-            write_record(
-                self.job.folder.model,
-                self.recipe,
-                self.progress,
-                commit=self.commit,
-                processes=self.job.world,
-                start=self.job.start,
+            self._save_model(self.job.folder.model)
+
+    def _save_model(self, folder: Path) -> None:
+        start, model = self.job.start, self.trained.model
+        if self.recipe.lora is not None and start is not None:
+            settings = Settings(
+                base=lasting_name(start), mode=model.config.mode, lora=self.recipe.lora
             )
+            save_adapters(folder, learnt_of(model), settings)
+        else:
+            save_model(folder, model, self.tokenizer)
+        write_record(
+            folder,
+            self.recipe,
+            self.progress,
+            commit=self.commit,
+            processes=self.job.world,
+            start=find_model(start) if start is not None else None,
+        )
 
     def _wait_while_paused(self, report: Reporter | Silence) -> None:
         if self.job.folder.pause_file.exists():
@@ -312,29 +331,42 @@ class Trainer:
         self.interrupted = True
 
 
+def trained_config(recipe: Recipe) -> ModelConfig:
+    """The preset, without heads that nothing teaches."""
+    config = preset(recipe.model)
+    if recipe.loss.places or isinstance(config.decoder, LanguageConfig):
+        return config
+    return replace(config, decoder=replace(config.decoder, place=None))
+
+
 def make_model(job: Job, config: ModelConfig) -> LightSeekOCR:
     """A model with fresh weights, or with those that the run starts from.
 
     Raises:
         ModelError: If the weights are of a model with other sizes.
+        UsageError: If it has no part or layer that the recipe freezes or adapts.
     """
     torch.manual_seed(job.recipe.seed)
     model = LightSeekOCR(config)
     if job.start is None:
         silence_residuals(model)
-        return model
-    folder = find_model(job.start)
-    load_weights(model, folder / WEIGHTS, device=torch.device("cpu"), dtype=torch.float32)
+        nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
+    else:
+        weights = find_model(job.start) / WEIGHTS
+        load_weights(model, weights, device=torch.device("cpu"), dtype=torch.float32)
+    model.freeze(job.recipe.freeze)
+    if job.recipe.lora is not None:
+        add_adapters(model, job.recipe.lora)
     return model
 
 
-def silence_residuals(model: LightSeekOCR) -> None:
-    """Zero the last layer of every residual branch: a fresh model begins as its skip path."""
-    for module in model.modules():
+def silence_residuals(part: nn.Module) -> None:
+    """Zero the last layer of every residual branch: a fresh part begins as its skip path."""
+    for module in part.modules():
         last: nn.Module | None = None
-        if isinstance(module, Attention | SelfAttention):
+        if isinstance(module, Attention | SelfAttention | CrossAttention):
             last = module.out
-        elif isinstance(module, Mlp):
+        elif isinstance(module, Mlp | SwiGlu):
             last = module.down
         elif isinstance(module, Residual):
             last = module.conv2
@@ -342,4 +374,3 @@ def silence_residuals(model: LightSeekOCR) -> None:
             nn.init.zeros_(last.weight)
             if last.bias is not None:
                 nn.init.zeros_(last.bias)
-    nn.init.normal_(model.embedding.weight, std=0.02)

@@ -23,6 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from lightseek.config import ModelConfig, load_config
+from lightseek.cross import CrossDecoder
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.strips import StripRenderer
 from lightseek.errors import LightSeekError, ModelError, UsageError
@@ -320,6 +321,20 @@ def test_lines_of_the_log_tell_loss_speed_and_end(
     assert len(curves(tmp_path)["held_out_cer"]) == 1
 
 
+def test_text_alone_can_be_learnt_from_strips_of_several_lines(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    stages = (Stage(until=1.0, widths=(256,), lines=(2,), difficulty=0.0),)
+    loss = LossRecipe(glyphs=0.0, places=0.0)
+    go(replace(recipe, stages=stages, loss=loss, steps=2, evaluate_every=2), tmp_path)
+    found = curves(tmp_path)
+    assert len(found["held_out_cer"]) == 1
+    assert found["text_loss"][0] > 3
+    assert found["place_loss"] == found["patch_hits"] == found["token_hits"] == [0, 0]
+    model, _ = load_model(tmp_path / "model", device=torch.device("cpu"), dtype=torch.float32)
+    assert model.place is None
+
+
 def test_the_model_folder_reads(whole: Path) -> None:
     model, tokenizer = load_model(whole / "model", device=torch.device("cpu"), dtype=torch.float32)
     masters = saved(whole)
@@ -368,6 +383,15 @@ def test_a_fresh_model_begins_as_its_skip_path(tiny_model: LightSeekOCR) -> None
     for layer in model.decoder.layers:
         rotary = model.decoder.rotary(torch.arange(5)[None], before)
         assert torch.equal(layer(before, rotary, None, None), before)
+
+
+def test_a_fresh_cross_attention_model_does_too(tiny_base_model: LightSeekOCR) -> None:
+    model = copy.deepcopy(tiny_base_model)
+    silence_residuals(model)
+    assert isinstance(model.decoder, CrossDecoder)
+    text = torch.randn(1, 5, 32)
+    written = model.decoder(torch.randn(1, 8, 32), text)
+    assert torch.equal(written, model.decoder.norm(text))
 
 
 def test_a_small_model_learns_eight_strips_by_heart(

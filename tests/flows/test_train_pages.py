@@ -26,14 +26,14 @@ from lightseek.decoder import DecoderLayer
 from lightseek.encoder import ClipBlock, SamBlock
 from lightseek.errors import DataError, LightSeekError, ModelError, UsageError
 from lightseek.language import LanguageDecoder
-from lightseek.lora import load_adapters, merge_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.ocr import OCR
+from lightseek.published import load_sam
 from lightseek.tokenizer import Tokenizer, train_tokenizer
 from lightseek.train import checkpoint
 from lightseek.train.checkpoint import RunFolder
 from lightseek.train.loss import Part
-from lightseek.train.pages import launch
+from lightseek.train.pages import launch, start
 from lightseek.train.pages.batch import PageBatch, PageModel
 from lightseek.train.pages.launch import work
 from lightseek.train.pages.loop import PageTrainer, train_pages
@@ -390,7 +390,9 @@ def test_two_processes_with_other_tiles_and_experts_train_as_one(
         assert two == pytest.approx(one, rel=1e-4), name
 
 
-def test_adapters_learn_and_are_kept_apart_and_merged(recipe: PageRecipe, tmp_path: Path) -> None:
+def test_adapters_learn_and_are_merged_when_they_are_loaded(
+    recipe: PageRecipe, tmp_path: Path
+) -> None:
     pytest.importorskip("peft")
     lora = LoraConfig(rank=2, alpha=4, dropout=0.1, targets=("query", "value"))
     adapted = replace(recipe, lora=lora, freeze=("encoder", "embedding"))
@@ -402,10 +404,7 @@ def test_adapters_learn_and_are_kept_apart_and_merged(recipe: PageRecipe, tmp_pa
     changed = [n for n, t in model.state_dict().items() if not t.equal(merged.state_dict()[n])]
     assert changed
     assert all(name.endswith(("query.weight", "value.weight")) for name in changed)
-    load_adapters(tmp_path / "model" / "adapters", model)
-    merge_adapters(model)
-    for name, tensor in model.state_dict().items():
-        torch.testing.assert_close(tensor.bfloat16().float(), merged.state_dict()[name])
+    assert not (tmp_path / "model" / "model.safetensors").exists()
     go(adapted, tmp_path)
     go(adapted, tmp_path.with_name("whole"))
     assert_same(tmp_path, tmp_path.with_name("whole"))
@@ -539,6 +538,29 @@ def test_stage_1_trains_a_deep_encoder_with_a_language_model(
     cpu = torch.device("cpu")
     model, _ = load_model(tmp_path / "run" / "model", device=cpu, dtype=torch.float32)
     assert isinstance(model.decoder, LanguageDecoder)
+
+
+def test_what_is_fresh_begins_as_its_skip_path_and_what_is_published_stays(
+    recipe: PageRecipe,
+    tiny_base_config: ModelConfig,
+    tiny_tokenizer: Tokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(start, "preset", lambda name: tiny_base_config)
+    sam = tiny_parts(tmp_path)[0].partition("=")[2]
+    tiny_tokenizer.save(tmp_path / "tokenizer.json")
+    parts = PartsRecipe(sam=sam, tokenizer=str(tmp_path))
+    model, _ = start.begin_model(replace(recipe, model="lightseek-base", parts=parts))
+    theirs = load_sam(sam).state_dict()
+    for name, tensor in model.encoder.sam.state_dict().items():
+        assert torch.equal(tensor, theirs[name]), name
+    tokens = torch.randn(1, 4, tiny_base_config.clip.dim)
+    for block in model.encoder.clip.blocks:
+        assert torch.equal(block(tokens), tokens)
+    visual, text = torch.randn(1, 8, 32), torch.randn(1, 5, 32)
+    assert torch.equal(model.decoder(visual, text), model.decoder.norm(text))
 
 
 def test_stages_2_and_3_train_the_whole_model_but_sam_and_compressor(

@@ -13,7 +13,15 @@ from lightseek.config import LoraConfig, ModelConfig
 from lightseek.errors import ModelError, UsageError
 from lightseek.generate import Decoding, generate
 from lightseek.info import describe
-from lightseek.lora import add_adapters, has_adapters, load_adapters, merge_adapters, save_adapters
+from lightseek.lora import (
+    Settings,
+    add_adapters,
+    has_adapters,
+    learnt_of,
+    load_adapters,
+    merge_adapters,
+    save_adapters,
+)
 from lightseek.model import LightSeekOCR
 from lightseek.published import assemble
 from lightseek.tokenizer import Tokenizer, train_tokenizer
@@ -211,7 +219,7 @@ def test_adapters_learn_are_saved_loaded_and_merged(
     with pytest.raises(UsageError, match="adapters are saved by save_adapters"):
         save_model(tmp_path / "model", model, tokenizer)
 
-    save_adapters(tmp_path, model, LORA[kind])
+    save_adapters(tmp_path, learnt_of(model), Settings(base="here", mode="base", lora=LORA[kind]))
     other = assemble(tiny_base_config, language=folder).eval()
     other.encoder.load_state_dict(model.encoder.state_dict())
     load_adapters(tmp_path, other)
@@ -231,7 +239,7 @@ def test_adapters_of_another_model_are_refused(
     model: LightSeekOCR, kind: str, folder: Path, tiny_base_config: ModelConfig, tmp_path: Path
 ) -> None:
     add_adapters(model, LORA[kind])
-    save_adapters(tmp_path, model, LORA[kind])
+    save_adapters(tmp_path, learnt_of(model), Settings(base="here", mode="base", lora=LORA[kind]))
     wide = replace(tiny_base_config, compressor=replace(tiny_base_config.compressor, hidden_dim=16))
     with pytest.raises(
         ModelError, match=r"was made for another model: it has no encoder\.compress"

@@ -8,7 +8,6 @@ from PIL import Image
 from lightseek import OCR
 from lightseek.document import Status
 from lightseek.errors import UsageError
-from lightseek.explain import explain
 from lightseek.info import describe
 from lightseek.model import LightSeekOCR
 from lightseek.reader import encode_views, make_prompt
@@ -53,11 +52,6 @@ def test_a_page_is_read_whole(ocr: OCR) -> None:
 def test_prompts_and_tiles_are_refused(ocr: OCR, wrong: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="takes no prompt and no tiles"):
         ocr.read(picture(), **wrong)
-
-
-def test_it_is_not_explained_wrongly(ocr: OCR) -> None:
-    with pytest.raises(UsageError, match="tiny-base has a decoder whose attention is not followed"):
-        explain(ocr, picture())
 
 
 def test_the_card_counts_both_maps() -> None:

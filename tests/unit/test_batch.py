@@ -129,13 +129,15 @@ def test_shapes_follow_the_width(batches: StripBatches, tiny_recipe: Recipe) -> 
     widths = set()
     for step in range(tiny_recipe.steps):
         batch = batches[step]
-        widths.add(batch.width)
-        count = tiny_recipe.strips(batch.width)
-        assert batch.width in tiny_recipe.stage(step).widths
-        assert batch.views.shape == (count, 1, 64, batch.width)
-        assert batch.glyphs.shape == (count, 8, batch.width // 4)
+        height, width = batch.size
+        widths.add(width)
+        count = tiny_recipe.strips(width)
+        assert width in tiny_recipe.stage(step).widths
+        assert batch.views.shape == (count, 1, 64, width)
+        assert batch.glyphs.shape == (count, 8, width // 4)
+        assert height == 64
         assert batch.ids.shape[1] % 16 == 0
-        assert 0 <= batch.first_col <= 16 - batch.width // 64
+        assert 0 <= batch.first_col <= 16 - width // 64
         assert batch.views.min() >= -1
         assert batch.views.max() <= 1
     assert widths == {256, 512}
@@ -235,7 +237,7 @@ def test_a_batch_moves_whole(batches: StripBatches) -> None:
         assert isinstance(value, Tensor)
         assert value.device.type == "meta"
         assert value.shape == getattr(batch, name).shape
-    assert (moved.first_col, moved.width) == (batch.first_col, batch.width)
+    assert (moved.first_col, moved.size) == (batch.first_col, batch.size)
     assert moved.places.x is moved.at_x
 
 
@@ -280,15 +282,50 @@ def test_strips_too_wide_for_the_model_are_refused(
     tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
 ) -> None:
     stages = (Stage(until=1.0, widths=(256, 2048), difficulty=0.0),)
-    with pytest.raises(UsageError, match="2048 px are wider"):
+    with pytest.raises(UsageError, match="2048 x 64 px are larger than tiny reads: 1024 x 128"):
         StripBatches(replace(tiny_recipe, stages=stages), tiny_config, tiny_tokenizer)
 
 
-def test_a_model_without_place_heads_is_refused(
-    tiny_recipe: Recipe, tiny_tokenizer: Tokenizer
+def test_strips_too_high_for_the_model_are_refused(
+    tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
 ) -> None:
-    with pytest.raises(UsageError, match="deepseek-ocr has no place heads"):
-        StripBatches(tiny_recipe, preset("deepseek-ocr"), tiny_tokenizer)
+    stages = (Stage(until=1.0, widths=(256,), lines=(1, 3), difficulty=0.0),)
+    with pytest.raises(UsageError, match="256 x 192 px are larger than tiny reads: 1024 x 128"):
+        StripBatches(replace(tiny_recipe, stages=stages), tiny_config, tiny_tokenizer)
+
+
+@pytest.mark.parametrize("name", ["deepseek-ocr", "lightseek-base"])
+def test_a_model_of_colour_pages_is_refused(
+    tiny_recipe: Recipe, tiny_tokenizer: Tokenizer, name: str
+) -> None:
+    with pytest.raises(UsageError, match=f"{name} reads pages in colour"):
+        StripBatches(tiny_recipe, preset(name), tiny_tokenizer)
+
+
+def test_strips_of_more_lines_are_higher_and_fewer(
+    tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    stages = (Stage(until=1.0, widths=(256,), lines=(1, 2), difficulty=0.0),)
+    recipe = replace(tiny_recipe, stages=stages, units=8)
+    batches = StripBatches(recipe, tiny_config, tiny_tokenizer)
+    drawn = [batches[step] for step in range(12)]
+    assert {(*batch.size, len(batch.ids)) for batch in drawn} == {(64, 256, 8), (128, 256, 4)}
+    ends = tiny_tokenizer.ids["\n"]
+    for batch in drawn:
+        below = batch.to_y[batch.targets != IGNORED].max()
+        assert below < batch.size[0] // PLACE.bin_px
+        assert (batch.targets == ends).any() == (batch.size[0] == 128)
+
+
+def test_held_out_strips_are_like_those_of_the_last_stage(
+    tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    first = Stage(until=0.5, widths=(1024,), difficulty=1.0)
+    last = Stage(until=1.0, widths=(256, 512), lines=(1, 2), difficulty=0.0)
+    recipe = replace(tiny_recipe, stages=(first, last))
+    shapes = [s.image.shape for s in held_out_strips(recipe, tiny_config, tiny_tokenizer)]
+    assert set(shapes) == {(64, 512), (128, 512)}
+    assert shapes.count((64, 512)) == len(shapes) // 2
 
 
 def test_fonts_and_text_that_are_not_there_are_named(

@@ -187,7 +187,9 @@ class TestPublished:
 class TestOutput:
     def test_the_page_of_the_documentation(self, of_nano: Study, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
-        marks = [mark.format(end) for mark in SCRIPT["MARKS"].values() for end in ("begin", "end")]
+        marks = [
+            f"<!-- {name}: {end} -->" for name in ("ours", "paper") for end in ("begin", "end")
+        ]
         (tmp_path / "figures").mkdir()
         (tmp_path / "compression.md").write_text("\n".join(["before", *marks, "after"]))
         (tmp_path / "found.json").write_text(of_nano.to_json())

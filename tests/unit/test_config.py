@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightseek.config import (
+    DecoderConfig,
     LanguageConfig,
     ModelConfig,
     load_config,
@@ -65,6 +66,34 @@ def test_an_unknown_preset_lists_the_known_ones() -> None:
         preset("nanno")
     assert "nanno" in str(error.value)
     assert all(name in str(error.value) for name in preset_names())
+
+
+def test_sizes_of_ones_own_say_what_differs(tmp_path: Path) -> None:
+    file = tmp_path / "deep.toml"
+    file.write_text('like = "nano"\n[decoder]\ndepth = 5\n')
+    own, nano = preset(str(file)), preset("nano")
+    assert own.name == "deep"
+    assert isinstance(nano.decoder, DecoderConfig)
+    assert own == replace(nano, name="deep", decoder=replace(nano.decoder, depth=5))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "fault"),
+    [
+        (None, UsageError, "cannot be read"),
+        ("like = ", ModelError, "is not TOML"),
+        ('like = "nanno"', UsageError, "no preset 'nanno'"),
+        ('like = "nano"\n[decoder]\ndeph = 5', ModelError, "decoder.deph"),
+    ],
+)
+def test_faulty_sizes_of_ones_own_are_refused(
+    tmp_path: Path, text: str | None, kind: type[Exception], fault: str
+) -> None:
+    file = tmp_path / "own.toml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(kind, match=fault):
+        preset(str(file))
 
 
 def refused(data: Any) -> str:

@@ -93,7 +93,7 @@ class TestStrips:
         by_first = {seen.first: seen for seen in told.sight.views}
         for passage in told.sight.passages:
             tokens = nano.model.place_tokens(by_first[passage.first].encoded.tokens)[0]
-            assert torch.equal(passage.prompt[0, passage.spots], tokens)
+            assert torch.equal(passage.prompt[0, passage.spots[0]], tokens)
 
     def test_what_is_followed_is_what_was_read(
         self, told: Explanation, nano: OCR, monkeypatch: pytest.MonkeyPatch
@@ -119,8 +119,8 @@ class TestStrips:
         for gaze in told.gazes:
             seen = views[gaze.first]
             assert gaze.box is not None
-            assert 0 < gaze.weights.sum() <= 1 + 1e-5
-            column = int(gaze.weights.argmax()) % seen.cols
+            assert 0 < gaze.weights["page"].sum() <= 1 + 1e-5
+            column = int(gaze.weights["page"].argmax()) % seen.cols
             view_x = np.array([column * 64, column * 64 + 64])
             left, right = seen.to_page[0, 0] * view_x + seen.to_page[0, 2]
             hits.append(left - 5 < gaze.box.right and gaze.box.left < right + 5)
@@ -137,7 +137,7 @@ class TestViews:
             [0, *(seen.size for seen in sight.views[:-1])]
         ).tolist()
         for passage in sight.passages:
-            torch.testing.assert_close(passage.prompt[0, passage.spots], tokens)
+            torch.testing.assert_close(passage.prompt[0, passage.spots[0]], tokens)
 
     def test_tiles_lie_side_by_side_on_the_page(self, official: OCR) -> None:
         page = official.read(picture(300, 100), prompt="free", max_tokens=2).pages[0]
@@ -156,12 +156,12 @@ class TestViews:
         words, weights = follow(official.model, official.tokenizer, passage)
         assert words == passage.text.split()
         ids = official.tokenizer.encode(passage.text)
-        steps = self.attention_of_steps(official.model, passage.prompt, ids)[:, :, passage.spots]
+        steps = self.attention_of_steps(official.model, passage.prompt, ids)
         _, spans = token_spans(official.tokenizer, ids)
         end = len(words[0])
         first = passage.text.index(words[0])
         own = steps[:, tokens_of(spans, (first, first + end))].mean(1)
-        torch.testing.assert_close(weights[:, 0], own)
+        torch.testing.assert_close(weights[:, 0, 0], own[:, passage.spots[0]])
 
     @torch.inference_mode()
     def attention_of_steps(
@@ -210,7 +210,8 @@ class TestAttention:
         moving = torch.eye(4) * 0.3
         staring = torch.zeros(4, 4)
         staring[:, 2] = 0.9
-        assert telling(torch.stack([staring, moving])).tolist() == pytest.approx([0, 4 * np.log(4)])
+        told = telling(torch.stack([staring, moving])[:, None])[:, 0]
+        assert told.tolist() == pytest.approx([0, 4 * np.log(4)])
 
     def test_there_is_no_such_layer(self, told: Explanation, nano: OCR) -> None:
         with pytest.raises(UsageError, match="no layer 2: the decoder has 0 to 1"):
@@ -278,8 +279,9 @@ class TestReport:
 
     def test_weights_fill_a_byte(self, told: Explanation) -> None:
         data = to_data(told)
-        levels = np.frombuffer(base64.b64decode(data["words"][0]["weights"]), np.uint8)
-        weights = told.gazes[0].weights
+        [packed] = data["words"][0]["weights"]
+        levels = np.frombuffer(base64.b64decode(packed), np.uint8)
+        weights = told.gazes[0].weights["page"]
         np.testing.assert_allclose(levels / 255, weights / weights.max(), atol=1 / 255)
 
     def test_a_blank_page(self, nano: OCR, tmp_path: Path) -> None:

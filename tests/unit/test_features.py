@@ -1,4 +1,5 @@
 import resource
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -94,6 +95,25 @@ def assert_right(features: Features) -> None:
 def test_features_are_what_the_encoder_returns(tmp_path: Path) -> None:
     assert_right(build(tmp_path / "cache"))
     assert_right(Features(tmp_path / "cache", KEY))
+
+
+def test_no_more_than_a_batch_of_views_is_in_memory(tmp_path: Path) -> None:
+    given: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+
+    class Watched(Strips):
+        def __getitem__(self, index: int) -> Tensor:
+            alive.append(sum(view() is not None for view in given))
+            view = super().__getitem__(index)
+            given.append(weakref.ref(view))
+            return view
+
+    told: list[int] = []
+    build_features(
+        tmp_path, Encoder(), Watched(), KEY, batch_size=2, shard_rows=8, on_row=told.append
+    )
+    assert max(alive) <= 4, "a batch, and the one that was made of it"
+    assert told == [2, 4, 6, 8, 8, 10, 11, 11], "batch by batch, and at the end of a shard"
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -53,8 +53,19 @@ def test_local_tokens_come_before_global_ones(tiny_base_model: LightSeekOCR) -> 
     encoded = encoder(torch.randn(1, 3, 128, 192))
     clip, compressed = encoded.fused.split([24, 24], dim=-1)
     assert encoded.tokens.shape == (1, 4, 3, 32)
-    torch.testing.assert_close(encoded.tokens[:, :2], encoder.projector.of_compressor(compressed))
-    torch.testing.assert_close(encoded.tokens[:, 2:], encoder.projector.of_clip(clip))
+    projector = encoder.projector
+    local, whole = projector.of_compressor(compressed), projector.of_clip(clip)
+    torch.testing.assert_close(encoded.tokens[:, :2], projector.out_norm(local))
+    torch.testing.assert_close(encoded.tokens[:, 2:], projector.out_norm(whole))
+
+
+@torch.inference_mode()
+def test_places_are_heard_beside_what_is_seen() -> None:
+    torch.manual_seed(0)
+    model = LightSeekOCR(preset("lightseek-small")).eval()
+    tokens = model.encoder(torch.randn(2, 1, 128, 256)).tokens
+    places = model.place_tokens(torch.zeros_like(tokens))
+    assert 0.1 < places.std() / tokens.std() < 10
 
 
 def test_all_of_it_learns(tiny_base_config: ModelConfig) -> None:

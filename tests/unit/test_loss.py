@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightseek.config import ModelConfig
 from lightseek.model import LightSeekOCR
 from lightseek.train.batch import IGNORED, Batch
 from lightseek.train.loss import GlyphHeads, Losses, Part, TrainedModel, score, weigh
@@ -46,6 +47,7 @@ def part_of(batch: Batch, rows: slice) -> Batch:
 def trained(tiny_model: LightSeekOCR) -> TrainedModel:
     torch.manual_seed(0)
     trained = TrainedModel(copy.deepcopy(tiny_model))
+    assert trained.glyphs is not None
     for head in (trained.glyphs.patch_head, trained.glyphs.token_head):
         torch.nn.init.normal_(head.weight, std=0.1)
     return trained
@@ -135,6 +137,23 @@ def test_glyphs_only_leaves_text_and_places_out(trained: TrainedModel) -> None:
     weigh(glyphs, counts_of(glyphs), WEIGHTS).backward()
     assert all(p.grad is None for p in trained.model.decoder.parameters())
     assert all(p.grad is not None for p in trained.model.encoder.sam.parameters())
+
+
+def test_without_glyph_maps_and_places_the_text_is_all_that_is_asked(
+    tiny_config: ModelConfig,
+) -> None:
+    torch.manual_seed(0)
+    decoder = replace(tiny_config.decoder, place=None)
+    model = LightSeekOCR(replace(tiny_config, decoder=decoder))
+    trained = TrainedModel(model, glyph_maps=False)
+    batch = make_batch()
+    losses = trained(batch, glyphs_only=False)
+    asked = counts_of(losses)
+    assert asked.tolist() == [(batch.targets != IGNORED).sum(), 0, 0, 0]
+    loss = weigh(losses, asked, LossRecipe(glyphs=0.0, places=0.0))
+    assert loss.item() == pytest.approx(mean(losses.text))
+    loss.backward()
+    assert all(p.grad is not None for p in trained.parameters())
 
 
 def test_halves_weighed_with_counts_of_the_whole_have_its_gradient(trained: TrainedModel) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.lettering import Glyph, Line, Type
-from lightseek.data.press import Sheet, draw_look, mount, print_line, wear
+from lightseek.data.press import Sheet, draw_look, mount, print_lines, wear
 from lightseek.tokenizer import LATIN
 
 PLAIN = replace(draw_look(random.Random(0), 0.0), scale_x=1, scale_y=1, line_px=40)
@@ -41,12 +41,12 @@ def test_the_mixture_holds_every_press_and_ink_that_can_be_seen():
 
 
 def test_neighbours_stay_away_from_the_line(line):
-    bare = print_line(random.Random(0), line, PLAIN, SHEET, [], 0.0)
+    bare = print_lines(random.Random(0), [line], PLAIN, SHEET, [], 0.0)
     assert ink(bare)[:, 1].min() >= 100
     top, bottom = ink(bare)[:, 0].min(), ink(bare)[:, 0].max()
     added = 0
     for seed in range(80):
-        full = print_line(random.Random(seed), line, PLAIN, SHEET, ["gjpqy", "HldbfT"] * 9, 1.0)
+        full = print_lines(random.Random(seed), [line], PLAIN, SHEET, ["gjpqy", "HldbfT"] * 9, 1.0)
         middle = np.s_[top + 6 : bottom - 4, 104:216]
         assert np.array_equal(full[middle] < 128, bare[middle] < 128)
         added += (full < 128).sum() > (bare < 128).sum()
@@ -54,7 +54,7 @@ def test_neighbours_stay_away_from_the_line(line):
 
 
 def test_wear_says_where_the_line_went(line):
-    image = print_line(random.Random(0), line, PLAIN, SHEET, [], 0.0)
+    image = print_lines(random.Random(0), [line], PLAIN, SHEET, [], 0.0)
     before = ink(image).mean(axis=0)[::-1]
     turned = 0
     for seed in range(60):
@@ -68,7 +68,7 @@ def test_wear_says_where_the_line_went(line):
 
 
 def test_no_wear_without_difficulty(line):
-    image = print_line(random.Random(0), line, PLAIN, SHEET, [], 0.0)
+    image = print_lines(random.Random(0), [line], PLAIN, SHEET, [], 0.0)
     worn, matrix = wear(random.Random(1), image, PLAIN, 0.0)
     assert np.array_equal(worn, image)
     assert np.array_equal(matrix, np.eye(2, 3))
@@ -76,7 +76,7 @@ def test_no_wear_without_difficulty(line):
 
 def test_mount_keeps_the_line_and_evens_the_rest(line):
     image = np.random.default_rng(0).integers(200, 255, (64, 300), dtype=np.uint8)
-    mounted = mount(image, random.Random(0), line, np.eye(2, 3))
+    mounted = mount(image, random.Random(0), [line], np.eye(2, 3))
     assert np.array_equal(mounted[:, 98:222], image[:, 98:222])
     assert len(np.unique(mounted[:, 230:])) == 1
     assert len(np.unique(mounted[:, :90])) == 1

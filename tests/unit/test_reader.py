@@ -1,10 +1,12 @@
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from lightseek import reader
+from lightseek.config import ModelConfig
 from lightseek.model import LightSeekOCR
 from lightseek.reader import read_strips, to_views
 from lightseek.readings import StripText
@@ -13,7 +15,7 @@ from lightseek.tokenizer import Tokenizer
 
 @pytest.fixture(autouse=True)
 def short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "PX_PER_CHARACTER", 32)
+    monkeypatch.setattr(reader, "PX_PER_CHARACTER", 32 * 64)
     monkeypatch.setattr(reader, "SPARE_TOKENS", 4)
 
 
@@ -73,7 +75,7 @@ def test_strips_that_fill_several_batches_come_back_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = read_strips(tiny_model, tiny_tokenizer, strips)
-    for encoded_px, decoded in ((1, 128), (600, 2), (64 * 512, 1)):
+    for encoded_px, decoded in ((1, 128), (64 * 600, 2), (64 * 512 * 64, 1)):
         monkeypatch.setattr(reader, "ENCODED_PX", encoded_px)
         monkeypatch.setattr(reader, "DECODED_AT_ONCE", decoded)
         found = read_strips(tiny_model, tiny_tokenizer, strips)
@@ -92,6 +94,18 @@ def test_strips_that_end_early_leave_the_others_alone(
         assert found.text == text
         assert found.finished == bool(end)
         np.testing.assert_allclose(found.centres, expected.centres[: len(text)], atol=0.1)
+
+
+def test_a_model_without_place_heads_reads_and_says_no_places(
+    tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    decoder = replace(tiny_config.decoder, place=None)
+    torch.manual_seed(0)
+    model = LightSeekOCR(replace(tiny_config, decoder=decoder)).eval()
+    strips = [np.full((64 * lines, 256), 255, np.uint8) for lines in (2, 1, 2)]
+    for found in read_strips(model, tiny_tokenizer, strips):
+        assert len(found.centres) == len(found.text) > 0
+        assert np.isnan(found.centres).all()
 
 
 def test_no_strips_give_no_text(tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer) -> None:

@@ -21,7 +21,7 @@ def staged(recipe: Recipe, *stages: tuple[float, float], steps: int = 100) -> Re
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes_load(path: Path) -> None:
     recipe = load_any(path)
-    assert isinstance(recipe, PageRecipe) == path.stem.startswith("stage")
+    assert isinstance(recipe, PageRecipe) == path.stem.startswith(("stage", "finetune-pages"))
     if isinstance(recipe, Recipe):
         assert recipe.model in preset_names()
         assert recipe.strips(recipe.widest) >= 2, "two processes need a strip each"
@@ -38,7 +38,14 @@ def test_nano_learns_glyphs_first_and_ends_wide_and_worn() -> None:
 
 def test_overrides_change_what_they_name_and_nothing_else() -> None:
     changed = load_recipe(
-        NANO, ("steps=7", "optimiser.muon_rate = 3e-3", "data.fonts=/some/fonts", "compile=false")
+        NANO,
+        (
+            "steps=7",
+            "optimiser.muon_rate = 3e-3",
+            "data.fonts=/some/fonts",
+            "compile=false",
+            "stages.0.difficulty=0.9",
+        ),
     )
     plain = load_recipe(NANO)
     assert changed == replace(
@@ -47,6 +54,7 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
         compile=False,
         optimiser=replace(plain.optimiser, muon_rate=0.003),
         data=replace(plain.data, fonts="/some/fonts"),
+        stages=(replace(plain.stages[0], difficulty=0.9), *plain.stages[1:]),
     )
 
 
@@ -60,8 +68,9 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
         ("steps=many", "steps"),
         ("steps=0", "greater than 0"),
         ("evaluate_every=0", "greater than 0"),
-        ("steps.more=1", "no table"),
-        ("stages.0.until=0.5", "no table"),
+        ("steps.more=1", "no table or list has 'more'"),
+        ("stages.9.until=0.5", "no table or list has 9"),
+        ("stages.until=0.5", "no table or list has 'until'"),
         ("optimiser.constant_until=1.5", "constant_until"),
         ("stages=[]", "stages"),
         ("stages=[{until=1.0, widths=[], difficulty=0}]", "widths"),

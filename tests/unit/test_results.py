@@ -5,10 +5,19 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from lightseek.eval.report import Figures, Machine, Report, SetReport, compare, to_markdown
+from lightseek.eval.report import (
+    Figures,
+    Machine,
+    Report,
+    SetReport,
+    compare,
+    fill,
+    to_markdown,
+)
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "runs" / "results.py"))
+BEGIN, END = "<!-- tables: begin (written by a script) -->", "<!-- tables: end -->"
 
 
 def report(engine: str) -> Report:
@@ -34,7 +43,7 @@ def report(engine: str) -> Report:
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     for name in ("README.md", "results.md"):
-        text = f"# Before\n\n{SCRIPT['BEGIN']}\nold\n{SCRIPT['END']}\n\nafter\n"
+        text = f"# Before\n\n{BEGIN}\nold\n{END}\n\nafter\n"
         (tmp_path / name).write_text(text)
     return tmp_path / "results.md"
 
@@ -60,8 +69,8 @@ def test_tables_stand_between_the_markers_and_prose_stays(page: Path) -> None:
     assert write(page, report("small").to_json()).exit_code == 0
     text, readme = page.read_text(), page.with_name("README.md").read_text()
     for written in (text, readme):
-        assert written.startswith(f"# Before\n\n{SCRIPT['BEGIN']}\n\nlightseek-ocr 1.2.3, A CPU")
-        assert written.endswith(f"{SCRIPT['END']}\n\nafter\n")
+        assert written.startswith(f"# Before\n\n{BEGIN}\n\nlightseek-ocr 1.2.3, A CPU")
+        assert written.endswith(f"{END}\n\nafter\n")
         assert "old" not in written
     assert text.index(compare(report("small"))) < text.index(to_markdown(report("small")))
     assert to_markdown(report("small")) not in readme
@@ -87,10 +96,23 @@ def test_a_page_without_markers_leaves_both_alone(page: Path) -> None:
     before = page.with_name("README.md").read_text()
     result = write(page, report("small").to_json())
     assert result.exit_code == 1
-    assert "has no place for tables" in result.output
+    assert "has no place for tables" in str(result.exception)
     assert (page.read_text(), page.with_name("README.md").read_text()) == ("# Mine\n", before)
 
 
-def test_the_page_of_the_documentation_has_both_markers() -> None:
-    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert text.count(SCRIPT["BEGIN"]) == text.count(SCRIPT["END"]) == 1
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        ("README.md", "tables"),
+        ("docs/results.md", "tables"),
+        ("docs/results.md", "speed"),
+        ("docs/data.md", "table"),
+        ("docs/compression.md", "ours"),
+        ("docs/compression.md", "paper"),
+    ],
+)
+def test_pages_of_the_documentation_have_their_marks(page: str, name: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    filled = fill(text, name, ["one", "two"])
+    assert "\n\none\n\ntwo\n\n<!--" in filled
+    assert fill(filled, name, ["one", "two"]) == filled

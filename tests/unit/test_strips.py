@@ -48,6 +48,38 @@ def test_labels_fit_together(renderer, width):
         assert set(np.unique(sample.glyphs)) <= {0, *(IDS[c] for c in sample.text if c != " ")}
 
 
+def test_several_lines_lie_below_each_other(renderer):
+    rng = random.Random(3)
+    for _ in range(20):
+        sample = renderer.render(rng, TEXT * 3, width=512, lines=3, difficulty=0.5)
+        assert sample.image.shape == (192, 512)
+        assert sample.glyphs.shape == (24, 128)
+        assert len(sample.places) == len(sample.text) + 1
+        assert len(sample.boxes) == len(sample.text)
+        lines = sample.text.split("\n")
+        assert len(lines) == 3
+        assert to_label(TEXT * 3).startswith(" ".join(lines))
+        ends = np.cumsum([len(line) + 1 for line in lines])
+        rows = np.split(sample.places, ends[:-1])
+        assert all((np.diff(row[:, 0]) > 0).all() for row in rows)
+        heights = [row[:, 1].mean() for row in rows]
+        assert heights[0] < heights[1] < heights[2]
+        middles = (sample.boxes[:, 1] + sample.boxes[:, 3]) / 2
+        assert (
+            abs(
+                np.delete(middles, ends[:-1] - 1)
+                - sample.places[:-1][np.delete(np.arange(len(sample.text)), ends[:-1] - 1)][:, 1]
+            ).max()
+            < 32
+        )
+
+
+def test_a_short_text_leaves_lines_empty(renderer):
+    sample = renderer.render(random.Random(0), "short", width=256, lines=4, difficulty=0.0)
+    assert sample.text == "short"
+    assert sample.image.shape == (256, 256)
+
+
 def test_places_go_from_left_to_right_within_the_strip(renderer):
     for sample in samples(renderer, 30):
         x, y = sample.places.T

@@ -34,7 +34,13 @@ from lightseek.train.pages.batch import (
     PageRows,
     make_prompt,
 )
-from lightseek.train.pages.outcome import Origin, keep_bad_batch, save_copy, told_of_full_disks
+from lightseek.train.pages.outcome import (
+    Origin,
+    keep_bad_batch,
+    save_copy,
+    save_learnt,
+    told_of_full_disks,
+)
 from lightseek.train.pages.recipe import PageRecipe
 from lightseek.train.pages.report import PageMeans, PageReporter, reporting
 from lightseek.train.pages.seen import features_of
@@ -142,8 +148,9 @@ class PageTrainer:
             return PageRows(pairs, None)
         model = self.model.model
         model.encoder.to(self.accelerator.device)
-        with self.accelerator.main_process_first():
-            return PageRows(pairs, features_of(Path(folder), model, pairs, mode))
+        silent = not self.accelerator.is_main_process
+        with self.accelerator.main_process_first(), self.accelerator.autocast():
+            return PageRows(pairs, features_of(Path(folder), model, pairs, mode, silent=silent))
 
     def _batches_of(self, rows: PageRows, *, workers: int = 0) -> BatchLoader[PageRow, PageBatch]:
         return BatchLoader(
@@ -330,7 +337,8 @@ class PageTrainer:
         truths = [self.tokenizer.decode(ids.tolist()) for ids in kept]
         # no text has more tokens than bytes
         most = min(self.recipe.pages.longest, int(self.held_out.lengths.max()))
-        texts = self.model.read(batch, self.tokenizer, most)
+        with self.accelerator.autocast():
+            texts = self.model.read(batch, self.tokenizer, most)
         return sum((score(r, t) for r, t in zip(texts, truths, strict=True)), start=Score())
 
     def _save(self) -> None:
@@ -342,10 +350,16 @@ class PageTrainer:
         self._save_copy(self.folder.model)
 
     def _save_copy(self, folder: Path) -> None:
-        model = self.state.copy(self.shared)
-        if model is not None and self.accelerator.is_main_process:
+        if self.recipe.adapts_model:
+            learnt, model = self.state.learnt(self.shared), None
+        else:
+            learnt, model = None, self.state.copy(self.shared)
+        if self.accelerator.is_main_process:
             with told_of_full_disks(self.folder):
-                save_copy(folder, model, self.tokenizer, self.origin, self.progress)
+                if learnt is not None:
+                    save_learnt(folder, learnt, self.origin, self.progress)
+                elif model is not None:
+                    save_copy(folder, model, self.tokenizer, self.origin, self.progress)
         self.accelerator.wait_for_everyone()
 
     def _wait_while_paused(self, report: PageReporter) -> None:

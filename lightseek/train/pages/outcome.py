@@ -2,7 +2,6 @@
 
 RUN/model/       the last weights: `--model RUN/model`
 RUN/best/        those with the lowest loss on held-out pages
-*/adapters/      what adapters and other parts learnt, where the recipe has adapters
 RUN/bad-batch/   tensors and names of the rows whose loss was no number
 """
 
@@ -14,10 +13,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
-from lightseek.config import preset_names
+from lightseek.config import names_preset
 from lightseek.errors import LightSeekError
-from lightseek.lora import merge_adapters, save_adapters
+from lightseek.lora import Settings, merge_adapters, save_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.card import write_record
@@ -25,7 +25,7 @@ from lightseek.train.checkpoint import RunFolder
 from lightseek.train.pages.batch import PageBatch
 from lightseek.train.pages.recipe import PageRecipe
 from lightseek.train.pages.state import PageProgress
-from lightseek.weights import find_model, save_model
+from lightseek.weights import find_model, lasting_name, save_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +38,24 @@ class Origin:
     processes: int
 
 
+def save_learnt(
+    folder: Path, learnt: dict[str, Tensor], origin: Origin, progress: PageProgress
+) -> None:
+    """Write what a model with adapters has learnt, which is enough to read with them.
+
+    Args:
+        folder: Gets it.
+        learnt: All that is not frozen, by name.
+        origin: Of it.
+        progress: Of the run.
+    """
+    recipe = origin.recipe
+    assert recipe.lora is not None, "there are no adapters to save"
+    base = lasting_name(recipe.model)
+    save_adapters(folder, learnt, Settings(base=base, mode=recipe.pages.mode, lora=recipe.lora))
+    _write_record(folder, origin, progress)
+
+
 def save_copy(
     folder: Path,
     model: LightSeekOCR,
@@ -45,7 +63,7 @@ def save_copy(
     origin: Origin,
     progress: PageProgress,
 ) -> None:
-    """Write a model folder; adapters are kept apart too, then merged into the model.
+    """Write a whole model.
 
     Args:
         folder: Gets the model.
@@ -54,12 +72,15 @@ def save_copy(
         origin: Of the model.
         progress: Of the run.
     """
-    recipe = origin.recipe
-    if recipe.lora is not None:
-        save_adapters(folder / "adapters", model, recipe.lora)
+    if origin.recipe.lora is not None:
         merge_adapters(model)
     save_model(folder, model, tokenizer)
-    start = None if recipe.model in preset_names() else find_model(recipe.model)
+    _write_record(folder, origin, progress)
+
+
+def _write_record(folder: Path, origin: Origin, progress: PageProgress) -> None:
+    recipe = origin.recipe
+    start = None if names_preset(recipe.model) else find_model(recipe.model)
     write_record(
         folder, recipe, progress, commit=origin.commit, processes=origin.processes, start=start
     )

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from lightseek.config import STRICT, LoraConfig, validate
+from lightseek.config import STRICT, LoraConfig, names_preset, validate
 from lightseek.train.recipe import Recipe, Share, read_recipe
 from lightseek.views import find_mode
 
@@ -128,7 +128,8 @@ class PageRecipe:
 
     __pydantic_config__: ClassVar = STRICT
     model: str
-    """A preset, to begin from nothing; or a model folder or hub id, to go on with its weights."""
+    """A preset or a file of sizes, to begin from nothing; or a model folder or hub id, to go on
+    with its weights."""
     seed: int
     """Another seed draws other pages first, and other first weights."""
     steps: PositiveInt | None = None
@@ -140,7 +141,8 @@ class PageRecipe:
     accumulate: PositiveInt
     """Batches in one step."""
     precision: Literal["no", "bf16"]
-    """What matrices are multiplied in: float32, or bfloat16 with float32 weights."""
+    """What matrices are multiplied in: float32, or bfloat16. Weights that learn are in float32
+    either way, those that are frozen in what they are multiplied in, or in 8 bits as they came."""
     evaluate_every: PositiveInt
     """Steps between readings of held-out pages."""
     freeze: tuple[str, ...] = ()
@@ -155,6 +157,11 @@ class PageRecipe:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs")
+
+    @property
+    def adapts_model(self) -> bool:
+        """Whether adapters are learnt for a model that is there: they alone are saved then."""
+        return self.lora is not None and not names_preset(self.model)
 
     def num_steps(self, batches: int) -> int:
         """Steps of the run, an epoch being so many batches."""

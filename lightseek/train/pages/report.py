@@ -1,6 +1,7 @@
 """What a person sees of a run on pages: a progress bar, lines in a log, curves in TensorBoard."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,6 +12,28 @@ from lightseek.eval.metrics import Score
 from lightseek.train.checkpoint import RunFolder
 from lightseek.train.pages.state import PageProgress
 from lightseek.train.progress import LOG_EVERY, SMOOTHING, make_bar
+
+LINE_EVERY_S = 60.0
+"""Between lines of what the encoder has seen, where there is no terminal."""
+
+
+@contextmanager
+def seeing(total: int, *, silent: bool) -> Iterator[Callable[[int], None]]:
+    """A bar of the pages that a frozen encoder has seen; it is told how many they are."""
+    console = Console(stderr=True, quiet=silent)
+    bar = make_bar(console, "features", silent=silent)
+    task = bar.add_task("", total=total, figures="of pages")
+    said = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal said
+        bar.update(task, completed=done)
+        if bar.disable and time.monotonic() - said > LINE_EVERY_S:
+            said = time.monotonic()
+            console.print(f"features of {done}/{total} pages", soft_wrap=True)
+
+    with bar:
+        yield tell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ from lightseek.model import LightSeekOCR
 from lightseek.reader import to_colour_views
 from lightseek.train.features import FeatureKey, Features, build_features, hash_encoder
 from lightseek.train.pages.batch import FUSED
+from lightseek.train.pages.report import seeing
 from lightseek.views import Mode, make_views
 
 PROJECTOR = "projector."
@@ -37,7 +38,9 @@ class PageViews:
         return to_colour_views([views.page.image])[0]
 
 
-def features_of(folder: Path, model: LightSeekOCR, pairs: Pairs, mode: Mode) -> Features:
+def features_of(
+    folder: Path, model: LightSeekOCR, pairs: Pairs, mode: Mode, *, silent: bool
+) -> Features:
     """Read what is there, and compute the rest.
 
     Args:
@@ -45,6 +48,7 @@ def features_of(folder: Path, model: LightSeekOCR, pairs: Pairs, mode: Mode) -> 
         model: Its encoder is frozen but for the projector.
         pairs: The pages.
         mode: How they are looked at.
+        silent: Whether no bar is shown.
 
     Raises:
         UsageError: If the encoder learns, or a page is more than one view.
@@ -70,4 +74,5 @@ def features_of(folder: Path, model: LightSeekOCR, pairs: Pairs, mode: Mode) -> 
         names=(FUSED,),
         rows=len(pairs),
     )
-    return build_features(folder, encoder, PageViews(pairs, mode), key)
+    with seeing(len(pairs), silent=silent) as tell:
+        return build_features(folder, encoder, PageViews(pairs, mode), key, on_row=tell)

@@ -5,15 +5,16 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from lightseek.config import DecoderConfig, ModelConfig, preset, preset_names
+from lightseek.config import DecoderConfig, ModelConfig, names_preset, preset
 from lightseek.errors import UsageError
-from lightseek.fusion import SCALES
+from lightseek.fusion import EMBEDDING_STD, SCALES
 from lightseek.lora import add_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.published import assemble, find_published
 from lightseek.shards import check_shapes
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.pages.recipe import PageRecipe, PartsRecipe
+from lightseek.train.run import silence_residuals
 from lightseek.views import (
     MODES,
     UNTILED,
@@ -25,21 +26,21 @@ from lightseek.views import (
 )
 from lightseek.weights import find_model, load_model
 
-EMBEDDING_STD = 0.02
-"""Of embeddings from nothing: a loud one makes a tied head sure of what it has just read."""
+DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
 
 def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
-    """The model of a run before its first step, in float32, on the CPU.
+    """The model of a run before its first step, on the CPU.
 
-    The recipe's mode becomes the model's own, so that it reads as it was taught.
+    The recipe's mode becomes the model's own, so that it reads as it was taught. What learns is in
+    float32; a matrix that is frozen, in what it is multiplied in: nothing is lost by it.
 
     Raises:
         UsageError: If the recipe asks for what this model cannot do.
         ModelError: If a model, a part or a tokenizer cannot be had.
     """
     torch.manual_seed(recipe.seed)
-    if recipe.model in preset_names():
+    if names_preset(recipe.model):
         config = preset(recipe.model)
         _check_mode(config, recipe)
         model, tokenizer = _from_nothing(config, recipe.parts)
@@ -49,13 +50,19 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
         )
     else:
         model, tokenizer = load_model(
-            find_model(recipe.model), device=torch.device("cpu"), dtype=torch.float32
+            find_model(recipe.model), device=torch.device("cpu"), dtype=DTYPES[recipe.precision]
         )
     _check_mode(model.config, recipe)
+    if model.config.int8 and recipe.lora is None:
+        raise UsageError(
+            f"{recipe.model} is in 8 bits, which do not learn: give it adapters by [lora], or "
+            "train the model that it was made from"
+        )
     if recipe.parts.encoder is not None:
         _take_encoder(model, recipe.parts.encoder)
     model.config = replace(model.config, mode=recipe.pages.mode)
     prepare_parts(model, recipe)
+    _set_dtypes(model, DTYPES[recipe.precision])
     return model, tokenizer
 
 
@@ -64,6 +71,15 @@ def prepare_parts(model: LightSeekOCR, recipe: PageRecipe) -> None:
     model.freeze(recipe.freeze)
     if recipe.lora is not None:
         add_adapters(model, recipe.lora)
+
+
+def _set_dtypes(model: LightSeekOCR, dtype: torch.dtype) -> None:
+    """Frozen matrices in the type in which they are multiplied, all else in float32."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            multiplied = isinstance(module, nn.Linear | nn.Conv2d) and name == "weight"
+            narrow = multiplied and not parameter.requires_grad
+            parameter.data = parameter.data.to(dtype if narrow else torch.float32)
 
 
 def _from_nothing(config: ModelConfig, parts: PartsRecipe) -> tuple[LightSeekOCR, Tokenizer]:
@@ -79,7 +95,12 @@ def _from_nothing(config: ModelConfig, parts: PartsRecipe) -> tuple[LightSeekOCR
             "its folder in parts.tokenizer, or name a parts.language"
         )
     model = assemble(config, sam=parts.sam, clip=parts.clip, language=parts.language)
+    if parts.sam is None:
+        silence_residuals(model.encoder.sam)
+    if parts.clip is None:
+        silence_residuals(model.encoder.clip)
     if parts.language is None:
+        silence_residuals(model.decoder)
         nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
     return model, tokenizer
 

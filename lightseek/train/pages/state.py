@@ -26,6 +26,7 @@ from lightseek.train.pages.start import prepare_parts
 from lightseek.weights import empty_model
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+LEARNING = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 LEARNT_ONLY = StateDictOptions(full_state_dict=True, strict=False)
 INSIDE = "model."
 """What `PageModel` puts before the names of `LightSeekOCR`."""
@@ -89,7 +90,7 @@ class SharedState:
         self, shared: torch.nn.Module, optimiser: torch.optim.Optimizer
     ) -> dict[str, Tensor]:
         """What a checkpoint holds, in the first process; all call this, the others get nothing."""
-        weights: dict[str, Any] = get_model_state_dict(shared, options=WHOLE)
+        weights: dict[str, Any] = get_model_state_dict(shared, options=LEARNING)
         states: Any = get_optimizer_state_dict(shared, optimiser, options=WHOLE)
         tensors = {name: weights[name] for name in self._shapes if name in weights}
         for name, state in states.get("state", {}).items():
@@ -124,6 +125,11 @@ class SharedState:
             {"state": states, "param_groups": now["param_groups"]},
             options=StateDictOptions(full_state_dict=True),
         )
+
+    def learnt(self, shared: torch.nn.Module) -> dict[str, Tensor]:
+        """All that is not frozen, in the first process; all call this, the others get nothing."""
+        weights: dict[str, Any] = get_model_state_dict(shared, options=LEARNING)
+        return {n.removeprefix(INSIDE): weights[n] for n in self._shapes if n in weights}
 
     def copy(self, shared: torch.nn.Module) -> LightSeekOCR | None:
         """The whole model with its adapters, in the first process; all call this.

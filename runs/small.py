@@ -1,0 +1,157 @@
+#!/usr/bin/env python
+"""What the architecture of lightseek-base learns from nothing, beside the next token alone.
+
+    python runs/small.py build/small build/small-text --page docs/small.md
+
+Reads strips of one to four lines, in the font families and of the text that training kept aside,
+with the weights of each run, and writes tables of what was trained and how exactly it reads.
+"""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightseek.config import validate
+from lightseek.eval.metrics import Score, score
+from lightseek.eval.report import fill
+from lightseek.model import LightSeekOCR
+from lightseek.reader import read_strips
+from lightseek.tokenizer import Tokenizer
+from lightseek.train.batch import StripBatches
+from lightseek.train.card import read_record
+from lightseek.train.recipe import Recipe
+from lightseek.weights import default_dtype, load_model
+
+LINES = (1, 2, 3, 4)
+SEED = 11
+POINTS = 8
+"""Rows of the table of the curve."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run, and the weights that it left."""
+
+    folder: Path
+    model: LightSeekOCR
+    tokenizer: Tokenizer
+    recipe: Recipe
+
+    @property
+    def taught(self) -> str:
+        """The parts of its loss."""
+        loss = self.recipe.loss
+        parts = ["next token", "glyph maps" if loss.glyphs else "", "places" if loss.places else ""]
+        return ", ".join(part for part in parts if part)
+
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command(help=__doc__)
+@click.argument("folders", nargs=-1, required=True, type=FOLDER)
+@click.option("--page", type=click.Path(exists=True, path_type=Path), help="Gets the tables.")
+@click.option("--strips", default=96, show_default=True, help="Strips of each number of lines.")
+def main(folders: tuple[Path, ...], page: Path | None, strips: int) -> None:
+    """Measure, and write tables."""
+    runs = [open_run(folder) for folder in folders]
+    tables = [training_table(runs), reading_table(runs, strips), curve_table(runs)]
+    if page is None:
+        click.echo("\n\n".join(tables))
+    else:
+        page.write_text(fill(page.read_text(encoding="utf-8"), "tables", tables), encoding="utf-8")
+
+
+def open_run(folder: Path) -> Run:
+    """Load what a run left."""
+    device = torch.device("cpu")
+    path = folder / "model"
+    model, tokenizer = load_model(str(path), device=device, dtype=default_dtype(device))
+    recipe = validate(Recipe, read_record(path)[-1]["recipe"], source=str(path))
+    return Run(folder, model, tokenizer, recipe)
+
+
+def training_table(runs: list[Run]) -> str:
+    """What each run was given."""
+    rows = [
+        "| learns | parameters | steps | strips | operations | minutes | processor |",
+        "| :-- | --: | --: | --: | --: | --: | :-- |",
+    ]
+    for run in runs:
+        record = read_record(run.folder / "model")
+        parameters = sum(parameter.numel() for parameter in run.model.parameters())
+        steps, strips = (sum(entry[name] for entry in record) for name in ("step", "strips"))
+        flops, seconds = (sum(entry[name] for entry in record) for name in ("flops", "seconds"))
+        rows.append(
+            f"| {run.taught} | {parameters / 1e6:.1f} M | {steps} | {strips:,} | {flops:.1e} "
+            f"| {seconds / 60:.0f} | {record[-1]['cpu']} |"
+        )
+    return "\n".join(rows)
+
+
+def reading_table(runs: list[Run], strips: int) -> str:
+    """Character errors by lines a strip."""
+    heads = " | ".join(f"{lines} line{'s' * (lines > 1)}" for lines in LINES)
+    rows = [f"| learns | text | {heads} | all |", "| :-- | :-- |" + " --: |" * (len(LINES) + 1)]
+    for run in runs:
+        for text in ("running", "mixture"):
+            found = [measure(run, text, lines, strips) for lines in LINES]
+            cells = [f"{100 * one.cer:.1f}" for one in (*found, sum(found, start=Score()))]
+            rows.append(f"| {run.taught} | {text} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def measure(run: Run, text: str, lines: int, count: int) -> Score:
+    """Errors in strips of so many lines, the same for every run."""
+    recipe = run.recipe
+    batches = StripBatches(recipe, run.model.config, run.tokenizer, held_out=True)
+    rng = random.Random(f"{SEED} {text} {lines}")
+    width, difficulty = recipe.widest, recipe.stages[-1].difficulty
+    samples = []
+    for _ in range(count):
+        if text == "mixture":
+            samples.append(batches.draw(rng, width, difficulty, lines))
+        else:
+            written = batches.corpus.as_written(rng, lines * width // 5)
+            samples.append(
+                batches.renderer.render(
+                    rng, written, width=width, lines=lines, difficulty=difficulty
+                )
+            )
+    read = read_strips(run.model, run.tokenizer, [sample.image for sample in samples])
+    pairs = zip(read, samples, strict=True)
+    return sum((score(found.text, sample.text) for found, sample in pairs), start=Score())
+
+
+def curve_table(runs: list[Run]) -> str:
+    """Next-token loss against strips seen."""
+    curves = [text_losses(run.folder) for run in runs]
+    longest = max(curves, key=len)
+    rows = [
+        "| strips | " + " | ".join(f"loss, {run.taught}" for run in runs) + " |",
+        "| --: |" + " --: |" * len(runs),
+    ]
+    width = max(1, len(longest) // POINTS)
+    for end in range(width, len(longest) + 1, width):
+        cells = []
+        for curve in curves:
+            part = [loss for _, loss in curve[end - width : end] if loss > 0]
+            whole = len(curve) >= end and part
+            cells.append(f"{sum(part) / len(part):.2f}" if whole else "")
+        rows.append(f"| {longest[end - 1][0]:,} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def text_losses(folder: Path) -> list[tuple[int, float]]:
+    """Strips seen and the loss of the text, step by step; zero while only glyphs were learnt."""
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars("text_loss")]
+
+
+if __name__ == "__main__":
+    main()
