@@ -3,7 +3,7 @@
 #
 # Some papers, such as cheques, are hatched so that they cannot be copied. nano never saw any, and
 # reads hardly a word on them. Some minutes on one core mend that, and plain paper must not be
-# forgotten meanwhile. With fonts and text of your own the same is a command: [Train](../train.md).
+# forgotten meanwhile. With fonts of your own the same is a command: [Fine-tune](../finetune.md).
 
 # %%
 import random

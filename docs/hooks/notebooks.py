@@ -8,6 +8,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jupytext
 import nbformat
@@ -40,14 +41,17 @@ def run_once(script: Path) -> nbformat.NotebookNode:
     kept = KEPT / f"{script.stem}-{fingerprint(script)}.ipynb"
     if not kept.exists():
         notebook = jupytext.read(script, fmt="py:percent")
-        NotebookClient(
-            notebook,
-            timeout=LONGEST_CELL_S,
-            kernel_name="python3",
+        with TemporaryDirectory() as sockets:
             # a kernel behind a port would be open to all on this machine
-            config=Config({"KernelManager": {"transport": "ipc"}}),
-            resources={"metadata": {"path": str(ROOT)}},
-        ).execute()
+            behind = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+            NotebookClient(
+                notebook,
+                timeout=LONGEST_CELL_S,
+                kernel_name="python3",
+                coalesce_streams=True,
+                config=Config({"KernelManager": behind}),
+                resources={"metadata": {"path": str(ROOT)}},
+            ).execute()
         KEPT.mkdir(parents=True, exist_ok=True)
         for old in KEPT.glob(f"{script.stem}-*.ipynb"):
             old.unlink()
