@@ -34,6 +34,11 @@ class Machine(_Frozen):
 
         return cls(cpu=_cpu_name(), threads=torch.get_num_threads())
 
+    @property
+    def described(self) -> str:
+        """In words."""
+        return f"{self.cpu}, {self.threads} thread{'' if self.threads == 1 else 's'}"
+
 
 class Figures(_Frozen):
     """What one engine made of one set, pooled."""
@@ -220,9 +225,8 @@ def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]], *, names: 
 
 
 def _caption(report: Report) -> str:
-    machine = report.machine
-    threads = "1 thread" if machine.threads == 1 else f"{machine.threads} threads"
-    return f"lightseek-ocr {report.version}, {machine.cpu}, {threads}, {report.date.isoformat()}"
+    version, date = report.version, report.date.isoformat()
+    return f"lightseek-ocr {version}, {report.machine.described}, {date}"
 
 
 def _cpu_name() -> str:

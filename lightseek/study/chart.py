@@ -19,7 +19,7 @@ def draw_chart(study: Study, path: Path) -> None:
     Raises:
         MissingExtraError: If matplotlib is not installed.
     """
-    figure = require("matplotlib.figure", extra="study").Figure(figsize=(10, 4.6), dpi=_DPI)
+    figure = require("matplotlib.figure", extra="study").Figure(figsize=(10, 4.9), dpi=_DPI)
     coarser = study.of("coarser")
     if coarser:
         plot, beside = figure.subplots(1, 2, width_ratios=(1.7, 1), sharey=True)
@@ -27,7 +27,10 @@ def draw_chart(study: Study, path: Path) -> None:
     else:
         plot = figure.subplots()
     _draw_ratio(plot, study)
-    figure.tight_layout()
+    # below: where curves fall is for the model to say
+    names = plot.get_legend_handles_labels()
+    figure.legend(*names, fontsize=8, frameon=False, loc="lower center", ncols=2)
+    figure.tight_layout(rect=(0, 0.09, 1, 1))
     figure.savefig(path)
 
 
@@ -56,7 +59,6 @@ def _draw_ratio(plot: Any, study: Study) -> None:
     plot.set_ylim(-3, 103)
     plot.set_title("How much text fits in a visual token", loc="left", fontsize=11)
     _finish(plot)
-    plot.legend(fontsize=8, frameon=False, loc="lower right")
 
 
 def _draw_paper(plot: Any) -> None:

@@ -101,10 +101,7 @@ class Study(BaseModel):
         ]
         head = ("print", "pages", "characters / visual token", "text / visual tokens")
         figures = ("precision %", "CER %", "pooled: precision %", "pooled: CER %")
-        title = (
-            f"{self.model}, lightseek-ocr {self.version}, {self.machine.cpu}, "
-            f"{self.machine.threads} threads, {self.date}"
-        )
+        title = f"{self.model}, lightseek-ocr {self.version}, {self.machine.described}, {self.date}"
         return f"{title}\n\n{_table((*head, *figures), cells)}"
 
 

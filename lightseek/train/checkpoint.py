@@ -12,6 +12,8 @@ leaves the last one whole.
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lightseek.config import validate
-from lightseek.errors import ModelError, UsageError
+from lightseek.errors import LightSeekError, ModelError, UsageError
 
 P = TypeVar("P")
 
@@ -57,19 +59,32 @@ class RunFolder:
         """The run waits while this exists."""
         return self.path / "pause"
 
+    @property
+    def _checkpoints(self) -> tuple[Path, Path]:
+        """The last, and the one before it that a killed run may have left."""
+        return self.path / "checkpoint", self.path / "checkpoint.old"
+
+    @property
+    def _unfinished(self) -> Path:
+        """What is not whole yet."""
+        return self.path / "checkpoint.unfinished"
+
     def claim(self, recipe: Any) -> None:
         """Write the recipe, a dataclass, or check that the run that is there has the same.
+
+        A run that has not saved yet is lost anyway: another takes its place, so that a recipe with
+        a mistake can be corrected.
 
         Raises:
             UsageError: If the folder holds a run of another recipe, or cannot be made.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{self.path} cannot be made: {error.strerror}") from error
         file = self.path / "recipe.json"
-        if not file.exists():
-            file.write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
+        if not any(folder.exists() for folder in self._checkpoints) or not file.exists():
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                file.write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
+            except OSError as error:
+                raise UsageError(f"{self.path} cannot be made: {error.strerror}") from error
         elif _read_recipe(type(recipe), file) != recipe:
             raise UsageError(
                 f"{self.path} holds a run of another recipe: give another folder, or remove it"
@@ -84,7 +99,7 @@ class RunFolder:
             rank: This process.
             world: Number of processes.
         """
-        unfinished = self.path / "checkpoint.unfinished"
+        unfinished = self._unfinished
         if rank == 0:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
@@ -93,12 +108,35 @@ class RunFolder:
         _wait(world)
         if rank == 0:
             (unfinished / "step.json").write_text(json.dumps(asdict(progress)) + "\n")
-            last, old = self.path / "checkpoint", self.path / "checkpoint.old"
+            last, old = self._checkpoints
             if last.exists():
                 shutil.rmtree(old, ignore_errors=True)  # of a run killed before it could
                 last.rename(old)
             unfinished.rename(last)
             shutil.rmtree(old, ignore_errors=True)
+
+    @contextmanager
+    def told_if_full(self) -> Iterator[None]:
+        """Say in a line that a checkpoint, a model or a curve could not be written.
+
+        Raises:
+            LightSeekError: If so; what was written before is whole.
+        """
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+            raise LightSeekError(
+                f"{self.path} cannot be written ({error}); its last checkpoint, of step "
+                f"{self.last_step()}, is whole: make room, and the same command goes on"
+            ) from error
+
+    def last_step(self) -> int:
+        """The step of the last whole checkpoint, 0 if there is none."""
+        for folder in self._checkpoints:
+            if (folder / "step.json").exists():
+                return int(json.loads((folder / "step.json").read_text())["step"])
+        return 0
 
     def load(self) -> tuple[dict[str, Tensor], Progress] | None:
         """As `load_as`, of a run that draws its strips."""
@@ -113,7 +151,7 @@ class RunFolder:
         Raises:
             ModelError: If its files are broken.
         """
-        for folder in (self.path / "checkpoint", self.path / "checkpoint.old"):
+        for folder in self._checkpoints:
             if not (folder / "step.json").exists():
                 continue
             try:

@@ -217,7 +217,7 @@ class Trainer:
     def run(self) -> None:
         """Train to the end of the recipe, or until asked to stop."""
         peak = self.job.world * peak_flops(self.device, torch.bfloat16)
-        with interrupts_to(self._interrupt):
+        with interrupts_to(self._interrupt), self.job.folder.told_if_full():
             with make_reporter(
                 self.rank, self.job.folder, self.recipe, self.progress, peak
             ) as report:

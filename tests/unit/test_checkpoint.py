@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightseek.errors import ModelError, UsageError
+from lightseek.errors import LightSeekError, ModelError, UsageError
 from lightseek.train import checkpoint
 from lightseek.train.checkpoint import Progress, RunFolder
 from lightseek.train.recipe import Recipe
@@ -115,9 +115,10 @@ def test_a_full_disk_leaves_the_last_one(run: RunFolder, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", half)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(LightSeekError, match="of step 1, is whole"), run.told_if_full():
             save(run, 2)
-    assert loaded(run) == 1
+    assert loaded(run) == run.last_step() == 1
+    assert [path.name for path in run.path.iterdir()] == ["checkpoint"], "half of one takes room"
 
 
 def test_shares_of_all_processes_are_loaded_together(
@@ -180,7 +181,9 @@ def test_a_cut_off_file_is_named(run: RunFolder) -> None:
 
 def test_a_folder_belongs_to_one_recipe(tmp_path: Path, tiny_recipe: Recipe) -> None:
     run = RunFolder(tmp_path / "deep" / "run")
+    run.claim(replace(tiny_recipe, seed=98))
     run.claim(tiny_recipe)
+    run.save({}, Progress(step=1, strips=1, flops=1.0, seconds=1.0), rank=0, world=1)
     run.claim(tiny_recipe)
     with pytest.raises(UsageError, match="another recipe"):
         run.claim(replace(tiny_recipe, seed=99))
@@ -191,6 +194,7 @@ def test_a_run_of_an_older_version_is_known_again(tmp_path: Path, tiny_recipe: R
     """A key that came later stands for what was done before there was one."""
     run = RunFolder(tmp_path)
     run.claim(tiny_recipe)
+    run.save({}, Progress(step=1, strips=1, flops=1.0, seconds=1.0), rank=0, world=1)
     file = tmp_path / "recipe.json"
     written = json.loads(file.read_text())
     assert written["data"].pop("typeset_share") == 0

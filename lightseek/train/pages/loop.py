@@ -34,13 +34,7 @@ from lightseek.train.pages.batch import (
     PageRows,
     make_prompt,
 )
-from lightseek.train.pages.outcome import (
-    Origin,
-    keep_bad_batch,
-    save_copy,
-    save_learnt,
-    told_of_full_disks,
-)
+from lightseek.train.pages.outcome import Origin, keep_bad_batch, save_copy, save_learnt
 from lightseek.train.pages.recipe import PageRecipe
 from lightseek.train.pages.report import PageMeans, PageReporter, reporting
 from lightseek.train.pages.seen import features_of
@@ -136,7 +130,7 @@ class PageTrainer:
     def run(self) -> None:
         """Train to the end of the recipe, or until asked to stop."""
         silent = not self.accelerator.is_main_process
-        with interrupts_to(self._interrupt):
+        with interrupts_to(self._interrupt), self.folder.told_if_full():
             with reporting(self.folder, self.progress, self.steps, silent=silent) as report:
                 self._train(report)
             self._save()
@@ -294,11 +288,10 @@ class PageTrainer:
         folder = self.folder.path / "bad-batch"
         if math.isfinite(loss) or not math.isfinite(own_loss):
             keep_bad_batch(folder, suspect, rank=self.accelerator.process_index)
-        saved = self.folder.load_as(PageProgress)
         raise LightSeekError(
             f"loss {loss:.4g}, gradient {norm:.4g} at step {self.progress.step}: the batch is in "
-            f"{folder}, the last checkpoint is of step {saved[1].step if saved else 0}; look at "
-            "its rows, or lower optimiser.rate"
+            f"{folder}, the last checkpoint is of step {self.folder.last_step()}; look at its "
+            "rows, or lower optimiser.rate"
         )
 
     def _evaluate(self, report: PageReporter) -> None:
@@ -345,8 +338,7 @@ class PageTrainer:
         """Replace the checkpoint and the model beside it."""
         state = self.state.gather(self.shared, self.optimiser.optimizer)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        with told_of_full_disks(self.folder):
-            self.folder.save(state, self.progress, rank=rank, world=world)
+        self.folder.save(state, self.progress, rank=rank, world=world)
         self._save_copy(self.folder.model)
 
     def _save_copy(self, folder: Path) -> None:
@@ -355,11 +347,10 @@ class PageTrainer:
         else:
             learnt, model = None, self.state.copy(self.shared)
         if self.accelerator.is_main_process:
-            with told_of_full_disks(self.folder):
-                if learnt is not None:
-                    save_learnt(folder, learnt, self.origin, self.progress)
-                elif model is not None:
-                    save_copy(folder, model, self.tokenizer, self.origin, self.progress)
+            if learnt is not None:
+                save_learnt(folder, learnt, self.origin, self.progress)
+            elif model is not None:
+                save_copy(folder, model, self.tokenizer, self.origin, self.progress)
         self.accelerator.wait_for_everyone()
 
     def _wait_while_paused(self, report: PageReporter) -> None:

@@ -6,22 +6,17 @@ RUN/bad-batch/   tensors and names of the rows whose loss was no number
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lightseek.config import names_preset
-from lightseek.errors import LightSeekError
 from lightseek.lora import Settings, merge_adapters, save_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.card import write_record
-from lightseek.train.checkpoint import RunFolder
 from lightseek.train.pages.batch import PageBatch
 from lightseek.train.pages.recipe import PageRecipe
 from lightseek.train.pages.state import PageProgress
@@ -93,20 +88,3 @@ def keep_bad_batch(folder: Path, batch: PageBatch, *, rank: int) -> None:
     save_file(tensors, folder / f"batch-{rank}.safetensors")
     text = json.dumps({"rows": batch.names, "grids": batch.grids}, indent=1, ensure_ascii=False)
     (folder / f"batch-{rank}.json").write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def told_of_full_disks(folder: RunFolder) -> Iterator[None]:
-    """Say in a line that a checkpoint or model could not be written.
-
-    Raises:
-        LightSeekError: If so; what was written before is whole.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        saved = folder.load_as(PageProgress)
-        raise LightSeekError(
-            f"{folder.path} cannot be written ({error}); its last checkpoint, of step "
-            f"{saved[1].step if saved else 0}, is whole: make room, and the same command goes on"
-        ) from error
