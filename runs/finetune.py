@@ -194,15 +194,17 @@ def record(model: Path) -> dict[str, Any]:
 @click.argument("models", nargs=-1, required=True)
 @click.option("--base", type=click.Path(path_type=Path), default=ROOT / "build", show_default=True)
 def step(models: tuple[str, ...], base: Path) -> None:
-    """Take one step of each model with adapters, on pages of Fraktur."""
+    """Take one step of each model with adapters, on a page of Fraktur; the smallest first."""
     pages = WORK / "pages"
     fetch(TUNED, WORK / "fraktur")
     if not pages.exists():
         write_german(base / "text", WORK / "fraktur" / "text")
         make_pages(WORK / "fraktur", pages)
-    found = [take_step(model, pages) for model in models]
-    save(WORK / "step.json", {"machine": Machine.here().cpu, "steps": found})
-    write_page()
+    found = []
+    for model in models:
+        found.append(take_step(model, pages))
+        save(WORK / "step.json", {"machine": Machine.here().cpu, "steps": found})
+        write_page()
 
 
 def make_pages(fraktur: Path, out: Path) -> None:
@@ -210,7 +212,7 @@ def make_pages(fraktur: Path, out: Path) -> None:
     corpus = Corpus.load(fraktur / "text", LATIN, held_out=True)
     face = next(f for f in load_faces(fraktur / "fonts", LATIN) if not f.bold)
     rng = random.Random(SEED)
-    paragraphs = [clean(corpus.as_written(rng, 600), face.covers) for _ in range(4)]
+    paragraphs = [clean(corpus.as_written(rng, 600), face.covers) for _ in range(2)]
     # what is kept aside is read word by word: of the random weights here, a few words are enough
     texts = {"train": "\n\n".join(paragraphs), "held-out": " ".join(paragraphs[0].split()[:5])}
     for name, content in texts.items():
