@@ -15,7 +15,7 @@ from torch import Tensor
 from lightseek.config import LoraConfig, ModelConfig, load_config
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.errors import ModelError, UsageError
-from lightseek.linear import Int8Linear, Linear
+from lightseek.linear import Int8Linear, Linear, pack_int8
 from lightseek.lora import (
     Settings,
     add_adapters,
@@ -179,7 +179,7 @@ def test_gradients_pass_through_8_bits(packed: bool) -> None:
     layer.scale = torch.rand(7) / 100
     whole = layer.spread(torch.float32)
     if packed:
-        layer.pack()
+        pack_int8(torch.nn.Sequential(layer))
     x = torch.randn(3, 12, requires_grad=True)
     towards = torch.randn(3, 7)
     (layer(x) * towards).sum().backward()
