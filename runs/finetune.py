@@ -24,7 +24,7 @@ from typing import Any
 import click
 import torch
 
-from lightseek.data.corpus import Corpus
+from lightseek.data.corpus import Corpus, clean
 from lightseek.data.fonts import Face, load_faces, split_families
 from lightseek.data.strips import StripRenderer, StripSample
 from lightseek.eval.metrics import Score, score
@@ -32,7 +32,7 @@ from lightseek.eval.report import Machine, fill
 from lightseek.reader import read_strips
 from lightseek.tokenizer import LATIN, character_tokenizer
 from lightseek.train.batch import HELD_OUT_SEED
-from lightseek.train.card import RECORD
+from lightseek.train.card import read_record
 from lightseek.train.recipe import load_recipe
 from lightseek.weights import default_dtype, load_model
 
@@ -128,15 +128,8 @@ def nano(base: Path, changes: tuple[str, ...]) -> None:
         "data.new.text": fraktur / "text",
     }
     overrides = (*(f"{key}='{folder}'" for key, folder in folders.items()), *changes)
-    options = [word for override in overrides for word in ("--set", override)]
     for recipe in WAYS.values():
-        run = WORK / Path(recipe).stem
-        before = cpu_seconds()
-        lightseek(
-            "train", str(CONFIGS / recipe), "-o", str(run), "--model", "nano", "--device", "cpu",
-            *options,
-        )  # fmt: skip
-        add_cpu_time(run, cpu_seconds() - before)
+        tune(CONFIGS / recipe, WORK / Path(recipe).stem, overrides)
     held_out = load_recipe(CONFIGS / WAYS["all weights"]).data.held_out_families
     _, kept = split_families(
         load_faces(base / "fonts", LATIN), held_out=held_out, seed=HELD_OUT_SEED
@@ -167,18 +160,25 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def add_cpu_time(run: Path, seconds: float) -> None:
-    """Keep what a run has taken, however often it was taken up; evaluation is in it too."""
+def tune(recipe: Path, run: Path, overrides: tuple[str, ...]) -> None:
+    """Train nano by a recipe, from where it was if it was interrupted, and keep the CPU time."""
+    model = run / "model"
+    done = read_record(model)
+    if done and done[-1]["step"] == load_recipe(recipe, overrides).steps:
+        return
+    options = [word for override in overrides for word in ("--set", override)]
+    before = cpu_seconds()
+    lightseek(
+        "train", str(recipe), "-o", str(run), "--model", "nano", "--device", "cpu", *options
+    )  # fmt: skip
     file = run / CPU_TIME
-    before = float(file.read_text()) if file.exists() else 0.0
-    # a finished run is only looked at
-    if not before or seconds > 0.1 * before:
-        file.write_text(f"{before + seconds}\n")
+    earlier = float(file.read_text()) if file.exists() else 0.0
+    file.write_text(f"{earlier + cpu_seconds() - before}\n")
 
 
 def record(model: Path) -> dict[str, Any]:
     """How long a run took, and what it leaves."""
-    run = json.loads((model / RECORD).read_text(encoding="utf-8"))[-1]
+    run = read_record(model)[-1]
     weights = sum(file.stat().st_size for file in model.glob("*.safetensors"))
     return {
         "steps": run["step"],
@@ -194,25 +194,32 @@ def record(model: Path) -> dict[str, Any]:
 @click.argument("models", nargs=-1, required=True)
 @click.option("--base", type=click.Path(path_type=Path), default=ROOT / "build", show_default=True)
 def step(models: tuple[str, ...], base: Path) -> None:
-    """Take one step of each model with adapters, on pages of Fraktur."""
+    """Take one step of each model with adapters, on a page of Fraktur; the smallest first."""
     pages = WORK / "pages"
     fetch(TUNED, WORK / "fraktur")
     if not pages.exists():
         write_german(base / "text", WORK / "fraktur" / "text")
         make_pages(WORK / "fraktur", pages)
-    found = [take_step(model, pages) for model in models]
-    save(WORK / "step.json", {"machine": Machine.here().cpu, "steps": found})
-    write_page()
+    found = []
+    for model in models:
+        found.append(take_step(model, pages))
+        save(WORK / "step.json", {"machine": Machine.here().cpu, "steps": found})
+        write_page()
 
 
 def make_pages(fraktur: Path, out: Path) -> None:
-    """A few pages of Fraktur with their text."""
+    """A page of Fraktur to learn from, and a line of it to be read, with their text."""
     corpus = Corpus.load(fraktur / "text", LATIN, held_out=True)
+    face = next(f for f in load_faces(fraktur / "fonts", LATIN) if not f.bold)
     rng = random.Random(SEED)
-    text = fraktur / "sample.txt"
-    text.write_text("\n\n".join(corpus.as_written(rng, 600) for _ in range(4)), encoding="utf-8")
-    font = next((fraktur / "fonts").glob("UnifrakturMaguntia*"))
-    lightseek("render", str(text), "-o", str(out), "--font", str(font), "--paper", "a5")
+    paragraphs = [clean(corpus.as_written(rng, 600), face.covers) for _ in range(2)]
+    # what is kept aside is read word by word: of the random weights here, a few words are enough
+    texts = {"train": "\n\n".join(paragraphs), "held-out": " ".join(paragraphs[0].split()[:5])}
+    for name, content in texts.items():
+        text = fraktur / f"{name}.txt"
+        text.write_text(content, encoding="utf-8")
+        page = str(out / name)
+        lightseek("render", str(text), "-o", page, "--font", str(face.path), "--paper", "a5")
 
 
 def take_step(model: str, pages: Path) -> dict[str, Any]:
@@ -223,20 +230,21 @@ def take_step(model: str, pages: Path) -> dict[str, Any]:
     started = time.monotonic()
     lightseek(
         "train", str(CONFIGS / "finetune-pages.toml"), "-o", str(run), "--model", model,
-        "--device", "cpu", "--set", "steps=1", "--set", "accumulate=1",
-        "--set", f"pages.train='{pages}'", "--set", f"pages.held_out='{pages}'",
+        "--device", "cpu", "--set", "epochs=1", "--set", "accumulate=1",
+        "--set", f"pages.train='{pages / 'train'}'",
+        "--set", f"pages.held_out='{pages / 'held-out'}'",
     )  # fmt: skip
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     if peak == before:
         raise click.ClickException("give the models from the smallest to the largest, one a call")
-    done = record(run / "model")
+    adapters = (run / "model").glob("*.safetensors")
     return {
         "model": Path(model).name,
         "gigabytes": sum(file.stat().st_size for file in Path(model).glob("*.safetensors")) / 1e9,
         "peak_gib": peak / 2**20,
         "seconds": time.monotonic() - started,
-        "step_seconds": done["minutes"] * 60,
-        "megabytes": done["megabytes"],
+        "step_seconds": read_record(run / "model")[-1]["seconds"],
+        "megabytes": sum(file.stat().st_size for file in adapters) / 1e6,
     }
 
 

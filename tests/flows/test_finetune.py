@@ -34,7 +34,6 @@ from lightseek.train import batch as batch_module
 from lightseek.train import run as training
 from lightseek.train.batch import StripBatches
 from lightseek.train.checkpoint import RunFolder
-from lightseek.train.pages.batch import PageModel
 from lightseek.train.pages.loop import train_pages
 from lightseek.train.pages.recipe import AdamWRecipe, CosineSchedule, PageRecipe, PagesRecipe
 from lightseek.train.pages.start import begin_model
@@ -111,7 +110,7 @@ def weights_of(model: LightSeekOCR) -> dict[str, Tensor]:
 def test_adapters_learn_beside_weights_that_stay(
     page_recipe: PageRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[PageModel, dict[str, Tensor]]] = []
+    seen: list[tuple[LightSeekOCR, dict[str, Tensor]]] = []
     real = begin_model
 
     def begin(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:

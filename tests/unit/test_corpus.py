@@ -111,6 +111,7 @@ def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
     [
         ("eﬃcient ﬂow…", "efficient flow..."),
         ("a‑b − c", "a-b - c"),
+        ("Haſe und Haus", "Hase und Haus"),
         ("‚so‘ ― 5′ 3″", ",so‘ — 5' 3\""),
         ("l’été « à 5\u202f€ » – “oui” — non", "l’été « à 5 € » – “oui” — non"),
     ],

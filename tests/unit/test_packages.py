@@ -84,6 +84,18 @@ def test_fonts_are_unpacked_for_the_layout(
     assert (out / "licences" / "fontsource-x-1.2.txt").is_file()
 
 
+def test_a_font_is_fetched_by_the_name_of_its_package(programs: Path, tmp_path: Path) -> None:
+    font = (fonts.SHIPPED / "Caladea-Regular.ttf").read_bytes()
+    licences = {"LICENSE": b"MIT, of the package", "LICENSE_FONT": b"OFL"}
+    _npm(programs, "@fonts/mine", {"400/Mine.ttf": font, **licences})
+    out = tmp_path / "fonts"
+    assert fonts.fetch_fonts(out, packages=("@fonts/mine",)) == 1
+    assert (out / "licences" / "fonts-mine-1.2.txt").read_text(encoding="utf-8") == "OFL"
+    _npm(programs, "@fonts/mine", {"readme": b"none here"})
+    with pytest.raises(UsageError, match="no font that draws letters in @fonts/mine: look for the"):
+        fonts.fetch_fonts(out, packages=("@fonts/mine",))
+
+
 def test_nothing_to_fetch_with_is_said(programs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"only 0 font families in .*: install apt-get and npm"):
         fonts.fetch_fonts(tmp_path / "fonts")
