@@ -139,9 +139,14 @@ def tiny_official_model(tiny_official_config: ModelConfig) -> "LightSeekOCR":
 
 
 @pytest.fixture(scope="session")
-def tiny_base_model(tiny_base_config: ModelConfig) -> "LightSeekOCR":
-    """A model with a cross-attention decoder; tests that change it make a copy."""
-    return make_model(tiny_base_config)
+def tiny_base_model(tiny_base_config: ModelConfig, tiny_tokenizer: Tokenizer) -> "LightSeekOCR":
+    """A model with a cross-attention decoder that never ends; tests that change it make a copy."""
+    import torch
+
+    model = make_model(tiny_base_config)
+    with torch.no_grad():
+        model.embedding.weight[list(tiny_tokenizer.special_ids)] = 0
+    return model
 
 
 @pytest.fixture(scope="session")

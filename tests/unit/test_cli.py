@@ -4,7 +4,7 @@ import errno
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -344,7 +344,10 @@ class TestOtherVerbs:
     ) -> None:
         folders: list[str] = []
 
-        def fetch(folder: Path, on_progress: Callable[[str], None]) -> int:
+        def fetch(
+            folder: Path, on_progress: Callable[[str], None], packages: Sequence[str] = ()
+        ) -> int:
+            assert not packages
             folders.append(str(folder))
             return 7
 
