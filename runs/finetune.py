@@ -194,7 +194,7 @@ def record(model: Path) -> dict[str, Any]:
 @click.argument("models", nargs=-1, required=True)
 @click.option("--base", type=click.Path(path_type=Path), default=ROOT / "build", show_default=True)
 def step(models: tuple[str, ...], base: Path) -> None:
-    """Take one step of each model with adapters, on a page of Fraktur; the smallest first."""
+    """Take one step of each model with adapters, on a page of Fraktur; least memory first."""
     pages = WORK / "pages"
     fetch(TUNED, WORK / "fraktur")
     if not pages.exists():
@@ -236,7 +236,7 @@ def take_step(model: str, pages: Path) -> dict[str, Any]:
     )  # fmt: skip
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     if peak == before:
-        raise click.ClickException("give the models from the smallest to the largest, one a call")
+        raise click.ClickException("name the model that needs more memory after the other")
     adapters = (run / "model").glob("*.safetensors")
     return {
         "model": Path(model).name,

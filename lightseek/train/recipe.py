@@ -130,6 +130,8 @@ class Recipe:
         ends = [0.0, *(stage.until for stage in self.stages)]
         if ends != sorted(set(ends)) or ends[-1] != 1.0:
             raise ValueError("stages must follow each other and the last must end at 1.0")
+        if not self.loss.glyphs and any(stage.glyphs_only for stage in self.stages):
+            raise ValueError("a stage with glyphs_only has nothing to learn: loss.glyphs is 0")
 
     @property
     def widest(self) -> int:

@@ -73,6 +73,7 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
         ("stages.until=0.5", "no table or list has 'until'"),
         ("optimiser.constant_until=1.5", "constant_until"),
         ("stages=[]", "stages"),
+        ("loss.glyphs=0", "nothing to learn"),
         ("stages=[{until=1.0, widths=[], difficulty=0}]", "widths"),
         ("stages=[{until=1.0, widths=[100], difficulty=0}]", "multiple of 64"),
         ("stages=[{until=1.0, widths=[256], difficulty=2}]", "difficulty"),
