@@ -22,7 +22,7 @@ _CANVAS_LETTER = 10.0
 """Height of a letter, in pixels, on the canvas on which letters are joined."""
 _WORN_RULE = 0.9
 """Share of a long rule that is inked, at least."""
-_MANY_DOTS = 8
+_MANY_DOTS = 16
 """So close to each other, more than text has."""
 _MAX_UNEVEN = 2.5
 """Letters of one run over those of another that belongs to it, at most."""
@@ -211,7 +211,7 @@ def _with_fragments_returned(
             sign = 1.05 if segment.width < 0.6 * letter else 0.75
             small = max(segment.height, 0.4 * segment.width) < sign * letter
             loose = small and not at_edge[segment.pieces].any()
-            least = -letter if loose else (0.2 if small else 0.5) * segment.height
+            least = -letter if loose else 0.2 * segment.height if small else 0.0
             reach = 0.8 if at_side[segment.pieces].any() else 2.0
             host = min(
                 (
@@ -220,6 +220,7 @@ def _with_fragments_returned(
                     if 0.3 * letter < abs(segment.middle - other.middle) < 1.4 * letter
                     and other.width > 2 * max(letter, segment.width)
                     and min(segment.bottom, other.bottom) - max(segment.top, other.top) > least
+                    and (small or _is_loop(segment, other, letter))
                     and max(segment.left - other.right, other.left - segment.right) < reach * letter
                 ),
                 key=lambda other: abs(segment.middle - other.middle),
@@ -232,6 +233,14 @@ def _with_fragments_returned(
     return whole
 
 
+def _is_loop(segment: Segment, other: Segment, letter: float) -> bool:
+    """Whether a run lies half in another, or hangs from it like the torn-off foot of a g."""
+    shared = min(segment.bottom, other.bottom) - max(segment.top, other.top)
+    within = other.left < (segment.left + segment.right) / 2 < other.right
+    near = abs(segment.middle - other.middle) < 0.9 * letter
+    return shared > 0.5 * segment.height or (within and near and segment.width < 1.2 * letter)
+
+
 def _attach_small(
     segments: list[Segment],
     pieces: Components,
@@ -239,9 +248,14 @@ def _attach_small(
     letter: float,
     at_edge: Bool[np.ndarray, " N"],
 ) -> None:
-    """Give dots, accents and commas to the nearest run, dashes and bullets to one farther off."""
+    """Give dots, accents and commas to the nearest run, dashes and bullets to one farther off.
+
+    Points that follow each other on the baseline go on with the run that they begin at.
+    """
     if not segments:
         return
+    small = small[np.argsort(pieces.boxes[small, 0], kind="stable")]
+    bases = np.array([s.base for s in segments])
     spans = np.array([[s.left, s.right] for s in segments], float)
     middles = np.array([s.middle for s in segments])
     reach = np.maximum(letter, [s.letter for s in segments])
@@ -260,6 +274,10 @@ def _attach_small(
             near |= (across < 4 * reach) & (down < 0.5 * reach)
         elif not in_a_column and min(right - left, bottom - top) > 0.12 * letter:
             near |= (across < 2.5 * reach) & (down < 0.8 * reach)
+        after = left - spans[:, 1]
+        follows = (after >= 0) & (after < letter) & (np.abs(bottom - bases) < 0.2 * reach)
+        spans[follows, 1] = right
+        near |= follows
         if near.any():
             host = segments[int(np.argmin(np.where(near, across + down, np.inf)))]
             host.left, host.top = min(host.left, left), min(host.top, top)

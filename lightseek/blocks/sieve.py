@@ -108,7 +108,12 @@ def _without_odd(
     Broken letters beside text stay; in pictures only a run of letters does that has no flaw.
     """
     flaws = [_oddities(s, pieces, letter) for s in segments]
-    strange = [s for s, n in zip(segments, flaws, strict=True) if n > _MAX_BESIDE_TEXT - 1]
+    plain = [s for s, n in zip(segments, flaws, strict=True) if n <= _MAX_ODDITIES]
+    strange = [
+        s
+        for s, n in zip(segments, flaws, strict=True)
+        if n >= _MAX_BESIDE_TEXT and not _is_beside(s, plain)
+    ]
     covered = _picture_cells(pieces, letter, pictures, strange)
     hidden = [_share(covered, s, letter) > 0.6 for s in segments]
     odd = [
@@ -116,20 +121,21 @@ def _without_odd(
         for s, n, hides in zip(segments, flaws, hidden, strict=True)
     ]
     sure = [s for s, n in zip(segments, odd, strict=True) if n <= _MAX_ODDITIES]
-
-    def beside_text(segment: Segment) -> bool:
-        return any(
-            abs(s.middle - segment.middle) < 0.5 * s.letter
-            and max(segment.left - s.right, s.left - segment.right) < _BESIDE * s.letter
-            and 0.6 < segment.letter / s.letter < 1.6
-            for s in sure
-        )
-
     return [
         s
         for s, n in zip(segments, odd, strict=True)
-        if n <= _MAX_ODDITIES or (n <= _MAX_BESIDE_TEXT and beside_text(s))
+        if n <= _MAX_ODDITIES or (n <= _MAX_BESIDE_TEXT and _is_beside(s, sure))
     ]
+
+
+def _is_beside(segment: Segment, others: list[Segment]) -> bool:
+    """Whether a run goes on a line of letters of its size."""
+    return any(
+        abs(s.middle - segment.middle) < 0.5 * s.letter
+        and max(segment.left - s.right, s.left - segment.right) < _BESIDE * s.letter
+        and 0.6 < segment.letter / s.letter < 1.6
+        for s in others
+    )
 
 
 def _picture_cells(
@@ -193,7 +199,7 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
         not 0.22 < inked < 0.72,
         not 0.7 < strokes < 2.3,
         segment.letter > 2.2 * letter,
-        segment.width > 3.2 * segment.letter * count,
+        float(width[large].sum()) < 0.2 * segment.width,
         segment.height > 2.3 * segment.tall,
     )
     return sum(odd)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import lightseek.blocks.ink
 from lightseek.blocks import STRIP_HEIGHT, STRIP_WIDTHS, Block, Strip, cut_page, word_boxes
@@ -451,6 +451,43 @@ def test_no_dot_of_small_print_is_painted_over(name: str, size: int) -> None:
         row = (y + top - 0.5 - strip.to_page[1, 2]) / strip.to_page[1, 1]
         column = (x + 0.5 - strip.to_page[0, 2]) / strip.to_page[0, 0]
         assert strip.image[row.astype(int), column.astype(int)].max() < 200
+
+
+def one_line(text: str, size: int = 24) -> Sheet:
+    """A crop that holds a line of text."""
+    sheet = Sheet(width=round(font(size).getlength(text)) + 24, height=2 * size)
+    sheet.line(8, 8, text, size=size)
+    return sheet
+
+
+def test_a_line_whose_letters_run_together_is_found() -> None:
+    sheet = Sheet(width=900, height=80)
+    sheet.line(10, 16, "La durée de cet indicatif couverture", size=36, name="GenBasR.ttf")
+    blurred = sheet.image.filter(ImageFilter.GaussianBlur(3))
+    assert_found_in_order(cut_page(blurred.point(lambda v: v // 2 + 100)), sheet.boxes)
+
+
+@pytest.mark.parametrize("rise", [2, 3, 4])
+def test_the_torn_off_foot_of_a_letter_stays_with_it(rise: int) -> None:
+    sheet = Sheet(width=1600, height=70)
+    x, words = 10.0, "the countenances of the reat animals of prey are incapable"
+    for word in words.split():
+        x += 22 * (word == "reat")
+        sheet.line(x, 4, word, size=42)
+        x += font(42).getlength(word) + 34
+    at, base = sheet.boxes[4].left - 23, sheet.boxes[4].bottom
+    sheet.draw.ellipse((at, base - 23, at + 19, base - 7), outline="black", width=3)
+    sheet.draw.ellipse((at - 3, base - rise, at + 18, base - rise + 17), outline="black", width=3)
+    [line] = [line for block in cut_page(sheet.image) for line in block.lines]
+    lefts = [strip.box.left for strip in line.strips]
+    assert lefts == sorted(lefts)
+    assert line.box.right == pytest.approx(sheet.boxes[-1].right, abs=2)
+
+
+def test_leaders_belong_to_their_line_to_the_last_point() -> None:
+    sheet = Sheet(width=620, height=48)
+    sheet.line(8, 8, 'The State shall provide for education............".')
+    assert lines(cut_page(sheet.image))[0].right == pytest.approx(sheet.boxes[0].right, abs=3)
 
 
 def test_neighbours_are_painted_over() -> None:
