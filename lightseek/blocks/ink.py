@@ -108,7 +108,7 @@ def flat_sheet(image: Image.Image) -> Sheet:
     oversize = (grey.size / _MAX_PIXELS) ** 0.5
     if oversize > 1:
         grey, to_page = _scaled(grey, to_page, 1 / oversize)
-    grey = _flattened(_dark_on_light(grey))
+    grey = flattened(grey)
     letter = _rough_letter_height(grey)
     if letter > _LARGE_LETTER:
         grey, to_page = _scaled(grey, to_page, _GOOD_LETTER / letter)
@@ -148,6 +148,11 @@ def _scaled(
     )
 
 
+def flattened(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+    """Dark ink on paper that is white everywhere."""
+    return _evenly_lit(_dark_on_light(grey))
+
+
 def _dark_on_light(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     """Invert a page whose darker half is the larger one."""
     split, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
@@ -155,7 +160,7 @@ def _dark_on_light(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     return 255 - grey if dark > 0.55 and np.median(grey) < 128 else grey
 
 
-def _flattened(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+def _evenly_lit(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     """Divide by the paper's brightness, so that paper is 255 everywhere.
 
     Large dark areas are no paper in shadow: the estimate never falls below half of the brightest

@@ -1,6 +1,6 @@
 """How lines are printed and worn before they become a strip.
 
-    draw_look -> (set lines) -> print_lines -> wear -> (bring to size) -> mount
+    draw_look -> (set lines) -> print_lines -> wear -> (bring to size) -> cut_out
 
 Knows nothing of labels.
 """
@@ -11,12 +11,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
+from lightseek.blocks.ink import flattened
 from lightseek.data import degrade
-from lightseek.data.lettering import Line
+from lightseek.data.lettering import Line, PrintedLine
+
+CUT_PX = (36.0, 46.0)
+"""Height on a strip of what is cut out around a line."""
+CUT_MARGIN = 4
+"""Pixels of a strip beside it."""
 
 
 class Sheet(NamedTuple):
@@ -44,6 +51,8 @@ class Look:
     tracking_em: float
     space: float
     """Gap between words over that of the face."""
+    air: float
+    """Gap before colons and within quotes over that between words, as in old letterpress."""
     wide_gaps: bool
     far_word: int
     """The word that begins a far column; 0 for none."""
@@ -60,7 +69,7 @@ def draw_look(rng: random.Random, difficulty: float) -> Look:
 
     draw = rng.random() / max(difficulty, 1e-9)
     press: Literal["print", "typewriter", "receipt"] = (
-        "typewriter" if draw < 0.08 else "receipt" if draw < 0.12 else "print"
+        "typewriter" if draw < 0.12 else "receipt" if draw < 0.18 else "print"
     )
     scale = rng.choice((1.4, 2, 2) if press == "receipt" else (1, 1, 1, 1, 0.6, 0.75, 1.4, 2, 2, 2))
     stretch = 1.0
@@ -80,6 +89,7 @@ def draw_look(rng: random.Random, difficulty: float) -> Look:
         mixed=chance(0.1),
         tracking_em=rng.uniform(-0.03, 0.14) if chance(0.12) else 0.0,
         space=rng.uniform(0.7, 1.8) if chance(0.3) else 1.0,
+        air=rng.uniform(0.2, 0.7) if chance(0.15) else 0.0,
         wide_gaps=chance(0.07),
         far_word=rng.randrange(1, 6) if chance(0.05) else 0,
         ligatures=chance(0.3),
@@ -173,11 +183,14 @@ def _print_rules(
             left = line.left if rng.random() < 0.5 else 0
             right = line.end if rng.random() < 0.5 else sheet.width
             draw.line((left, y, right, y), fill=look.ink, width=thickness)
-    if line.glyphs and chance(0.03):
+    if line.glyphs and chance(0.1 if look.press == "typewriter" else 0.03):
         first, last = sorted(rng.choices(line.glyphs, k=2), key=lambda glyph: glyph.x)
         draw.line((first.x, below, last.right, below), fill=look.ink, width=thickness)
-    for x in (line.left - 3 * look.scale_x, line.end + 3 * look.scale_x):
-        if chance(0.02):
+    beside = (line.left - 3 * look.scale_x, line.end + 3 * look.scale_x)
+    gaps = [g for g in line.glyphs if g.drawn == " " and g.advance > g.type.px]
+    within = [gap.x + gap.advance * rng.uniform(0.3, 0.7) for gap in gaps]
+    for x, probability in (*((x, 0.02) for x in beside), *((x, 0.15) for x in within)):
+        if chance(probability):
             draw.line((x, 0, x, sheet.height), fill=look.ink, width=thickness)
 
 
@@ -189,10 +202,10 @@ def wear(
     def chance(probability: float) -> bool:
         return rng.random() < probability * difficulty
 
-    scale = look.scale_y
+    scale, typed = look.scale_y, look.press == "typewriter"
     if chance(0.08):
         image = degrade.specks(image, rng, scale=scale)
-    if scale >= 1.4 and chance(0.2):
+    if scale >= 1.4 and chance(0.35 if typed else 0.2):
         image = degrade.ink_spread(image, rng)
     if look.press == "receipt" and not look.bilevel and rng.random() < 0.5:
         image = degrade.dot_matrix(image, rng, pitch=look.line_px * scale / rng.uniform(18, 28))
@@ -205,34 +218,60 @@ def wear(
         image, matrix = degrade.rotate(image, rng, max_degrees=limit)
     if look.bilevel:
         image = _to_bilevel(rng, image, look)
-    elif chance(0.7 if look.press == "typewriter" else 0.25):
-        image = degrade.blur(image, rng, scale=0.8 * scale)
+    elif chance(0.7 if typed else 0.25):
+        image = degrade.blur(image, rng, scale=scale * (rng.uniform(0.6, 1.6) if typed else 0.8))
     if chance(0.07):
         image = degrade.low_resolution(image, rng, scale=rng.uniform(0.4, 0.65) / scale)
     return image, matrix
 
 
 def _to_bilevel(rng: random.Random, image: degrade.Grey, look: Look) -> degrade.Grey:
-    if look.scale_y < 1 or rng.random() < 0.75:
+    if look.scale_y < 1 or rng.random() < 0.6:
         return degrade.bilevel(image, rng, enlarged=look.scale_y > 1)
     # a scan in which capitals are 12 to 16 pixels high
     share = rng.uniform(18, 28) / (look.line_px * look.scale_y)
     return degrade.low_resolution(image, rng, scale=min(1.0, share), black_and_white=True)
 
 
-def mount(
+def cut_out(
     image: degrade.Grey,
     rng: random.Random,
-    lines: Sequence[Line],
+    line: PrintedLine,
     to_strip: Float[np.ndarray, "2 3"],
-) -> degrade.Grey:
-    """Cut closely around the lines and laid on even paper, as pages are cut into strips."""
-    (left, _), (right, _) = (
-        np.array([x, lines[0].baseline]) @ to_strip[:, :2].T + to_strip[:, 2]
-        for x in (min(line.left for line in lines), max(line.end for line in lines))
+) -> tuple[degrade.Grey, Float[np.ndarray, "2 3"]]:
+    """A line as the cutter of pages leaves it: on white, closely cut, as high as any other.
+
+    Returns:
+        The strip, and the matrix that says where its points went.
+    """
+    left, top, right, bottom = _extent(line, to_strip)
+    height, width = image.shape
+    scale = rng.uniform(*CUT_PX) / (bottom - top)
+    scale = min(scale, (width - 2 * CUT_MARGIN) / (right - left))
+    place = np.array(
+        [
+            [scale, 0, CUT_MARGIN - scale * left],
+            [0, scale, (height - scale * (top + bottom)) / 2],
+        ]
     )
-    mounted = np.full_like(image, rng.choice((int(np.median(image)), int(image[0, -1]))))
-    first = max(0, int(left - rng.uniform(2, 6)))
-    last = int(right + rng.uniform(2, 6))
-    mounted[:, first:last] = image[:, first:last]
-    return mounted
+    how = rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC))
+    moved = cv2.warpAffine(flattened(image), place, (width, height), flags=how, borderValue=255)
+    first, last = (round(scale * x + place[0, 2]) for x in (left, right))
+    high, low = (max(0, round(scale * y + place[1, 2])) for y in (top, bottom))
+    strip = np.full_like(image, 255)
+    strip[high:low, first:last] = moved[high:low, first:last]
+    return strip, place
+
+
+def _extent(
+    line: PrintedLine, to_strip: Float[np.ndarray, "2 3"]
+) -> tuple[float, float, float, float]:
+    """Around the ink of a line, and what it would take with all letters."""
+    middle, reach, side = (line.body_height * share for share in (0.5, 0.8, 0.3))
+    box = line.box
+    left, right = box.left - side, box.right + side
+    top = min(box.top, line.baseline - middle - reach)
+    bottom = max(box.bottom, line.baseline - middle + reach)
+    corners = np.array([[left, right, left, right], [top, top, bottom, bottom]])
+    x, y = to_strip[:, :2] @ corners + to_strip[:, 2:]
+    return float(x.min()), float(y.min()), float(x.max()), float(y.max())

@@ -23,7 +23,7 @@ from lightseek.data import degrade
 from lightseek.data.corpus import to_label
 from lightseek.data.fonts import Face
 from lightseek.data.lettering import Extent, Glyph, Line, PrintedLine, Type
-from lightseek.data.press import Look, Sheet, draw_look, mount, print_lines, wear
+from lightseek.data.press import Look, Sheet, cut_out, draw_look, print_lines, wear
 
 LINE_PX = 64
 """Height of a strip for each of its lines."""
@@ -32,6 +32,10 @@ CELL_WIDTH, CELL_HEIGHT = 4, 8
 
 _PLAIN = {**dict.fromkeys("‘’‹›", "'"), **dict.fromkeys("“”„«»", '"'), **dict.fromkeys("–—―", "-")}
 _LIGATURES = "ﬃﬄﬁﬂﬀ"
+_OPENING, _CLOSING = "“«„", ";:?!”»"
+"""Marks that old letterpress sets apart from the word."""
+_CUT_SHARE = 0.6
+"""Of single lines at full difficulty, those that look as if they came from the cutter."""
 _MIN_TYPE_PX = 8
 _MAX_CACHED_TYPES = 512
 
@@ -110,9 +114,11 @@ class StripRenderer:
         image = degrade.resize(image, rng, width=width, height=height)
         to_strip = np.diag([width / sheet.width, height / sheet.height]) @ matrix
         image = degrade.finish(image, rng, difficulty)
-        if rng.random() < 0.2 * difficulty:
-            image = mount(image, rng, printed_lines, to_strip)
-        return label_strip(image, [line.printed() for line in printed_lines], to_strip, self._ids)
+        lines_on_it = [line.printed() for line in printed_lines]
+        if len(rows) == 1 and rows[0] and rng.random() < _CUT_SHARE * difficulty:
+            image, place = cut_out(image, rng, lines_on_it[0], to_strip)
+            to_strip = place @ np.vstack([to_strip, [0, 0, 1]])
+        return label_strip(image, lines_on_it, to_strip, self._ids)
 
     def _choose_types(self, rng: random.Random, look: Look, room: int) -> tuple[Type, Type]:
         """The face of lines in so high a room, and another of its family for some of the words."""
@@ -309,7 +315,11 @@ def _set_word(rng: random.Random, drawn: str, type_: Type, look: Look, x: float)
     """The glyphs of a word, those of a typewriter not quite in line."""
     uneven = 0.06 * type_.px if look.press == "typewriter" else 0.0
     glyphs = []
-    for character in drawn:
+    body = drawn.lstrip(_OPENING)
+    opening, closing = len(drawn) - len(body), len(drawn) - len(body) + len(body.rstrip(_CLOSING))
+    for index, character in enumerate(drawn):
+        if index and index in (opening, closing):
+            x += look.air * look.space * type_.advance(" ")
         advance = max(0.5, type_.advance(character) + look.tracking_em * type_.px)
         glyphs.append(Glyph(character, type_, x, advance, rng.uniform(-uneven, uneven)))
         x += advance

@@ -68,8 +68,9 @@ def test_clean_strips_have_ink_where_the_labels_say(typeset: TypesetStrips) -> N
         sample = typeset.draw(random.Random(seed), 512, 0.0)
         check_ink(sample)
         columns = np.flatnonzero((sample.image < 128).any(axis=0))
-        assert sample.boxes[:, 0].min() == pytest.approx(columns[0], abs=2)
-        assert sample.boxes[:, 2].max() == pytest.approx(columns[-1], abs=3)
+        # a rule may stand beside the text
+        assert -2 <= sample.boxes[:, 0].min() - columns[0] < 8
+        assert -8 < sample.boxes[:, 2].max() - columns[-1] <= 3
 
 
 def test_lines_fill_the_strip(typeset: TypesetStrips) -> None:

@@ -6,7 +6,15 @@ import pytest
 
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.lettering import Glyph, Line, Type
-from lightseek.data.press import Sheet, draw_look, mount, print_lines, wear
+from lightseek.data.press import (
+    CUT_MARGIN,
+    CUT_PX,
+    Sheet,
+    cut_out,
+    draw_look,
+    print_lines,
+    wear,
+)
 from lightseek.tokenizer import LATIN
 
 PLAIN = replace(draw_look(random.Random(0), 0.0), scale_x=1, scale_y=1, line_px=40)
@@ -74,9 +82,17 @@ def test_no_wear_without_difficulty(line):
     assert np.array_equal(matrix, np.eye(2, 3))
 
 
-def test_mount_keeps_the_line_and_evens_the_rest(line):
-    image = np.random.default_rng(0).integers(200, 255, (64, 300), dtype=np.uint8)
-    mounted = mount(image, random.Random(0), [line], np.eye(2, 3))
-    assert np.array_equal(mounted[:, 98:222], image[:, 98:222])
-    assert len(np.unique(mounted[:, 230:])) == 1
-    assert len(np.unique(mounted[:, :90])) == 1
+def test_a_line_that_is_cut_out_stands_on_white_where_the_matrix_says(line):
+    paper = np.random.default_rng(0).integers(190, 220, SHEET[::-1], dtype=np.uint8)
+    image = np.minimum(paper, print_lines(random.Random(0), [line], PLAIN, SHEET, [], 0.0))
+    for picture in (image, 255 - image):
+        strip, place = cut_out(picture, random.Random(0), line.printed(), np.eye(2, 3))
+        rows, columns = ink(strip).T
+        assert columns.min() >= CUT_MARGIN
+        assert abs(rows.min() + rows.max() - 64) < 16
+        assert CUT_PX[0] - 10 < np.ptp(rows) < CUT_PX[1]
+        assert np.median(strip) == 255
+        assert len(np.unique(strip[:, -20:])) == 1
+        before = np.argwhere(image < 128)[:, ::-1].mean(0)
+        after = np.array([columns.mean(), rows.mean()])
+        assert np.abs(place[:, :2] @ before + place[:, 2] - after).max() < 1
