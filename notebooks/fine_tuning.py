@@ -15,7 +15,7 @@ from PIL import Image
 
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.strips import StripRenderer, StripSample
-from lightseek.eval.metrics import Score, score
+from lightseek.eval.metrics import score_all
 from lightseek.reader import read_strips
 from lightseek.study.density import Words
 from lightseek.tokenizer import LATIN
@@ -68,8 +68,7 @@ def examine(samples: list[StripSample]) -> tuple[float, list[str]]:
     model.eval()
     read = [found.text for found in read_strips(model, tokenizer, [s.image for s in samples])]
     model.train()
-    pairs = zip(read, samples, strict=True)
-    return sum((score(text, s.text) for text, s in pairs), start=Score()).cer, read
+    return score_all(read, [s.text for s in samples]).cer, read
 
 
 def report(moment: str) -> float:

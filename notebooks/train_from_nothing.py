@@ -17,7 +17,7 @@ from lightseek import LightSeekOCR
 from lightseek.config import Rows, StemStage, preset
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.strips import StripRenderer, StripSample
-from lightseek.eval.metrics import Score, score
+from lightseek.eval.metrics import Score, score_all
 from lightseek.reader import read_strips
 from lightseek.tokenizer import LATIN, character_tokenizer
 from lightseek.train.batch import collate
@@ -129,8 +129,7 @@ def examine() -> tuple[Score, list[str]]:
     model.eval()
     read = [found.text for found in read_strips(model, tokenizer, [s.image for s in exam])]
     model.train()
-    pairs = zip(read, exam, strict=True)
-    return sum((score(r, s.text) for r, s in pairs), start=Score()), read
+    return score_all(read, [s.text for s in exam]), read
 
 
 # %%

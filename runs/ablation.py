@@ -18,18 +18,18 @@ from typing import Any, ClassVar
 import click
 import torch
 from pydantic import PositiveFloat
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightseek.config import STRICT, validate
-from lightseek.eval.metrics import Score, score
+from lightseek.eval.metrics import Score
 from lightseek.eval.report import fill
 from lightseek.model import LightSeekOCR
-from lightseek.reader import read_strips
 from lightseek.tokenizer import character_tokenizer
-from lightseek.train.batch import StripBatches, collate, held_out_strips
+from lightseek.train.batch import StripBatches, collate
 from lightseek.train.card import read_record
+from lightseek.train.exam import examine, held_out_strips
 from lightseek.train.loss import TrainedModel
 from lightseek.train.measure import step_flops
+from lightseek.train.progress import read_curve
 from lightseek.train.recipe import Recipe, load_recipe, read_recipe
 from lightseek.train.run import train, trained_config
 from lightseek.weights import default_dtype, load_model
@@ -150,9 +150,7 @@ def row(variant: Variant, recipe: Recipe, folder: Path) -> str:
 
 def last_tenth(folder: Path, name: str) -> float:
     """The mean of a curve over the last tenth of a run."""
-    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
-    events.Reload()
-    values = [event.value for event in events.Scalars(name)]
+    values = [value for _, value in read_curve(folder, name)]
     last = values[-max(1, len(values) // 10) :]
     return sum(last) / len(last)
 
@@ -161,10 +159,7 @@ def read_held_out(recipe: Recipe, model: Path) -> Score:
     """Errors in strips as the recipe ends with them."""
     device = torch.device("cpu")
     reader, tokenizer = load_model(str(model), device=device, dtype=default_dtype(device))
-    samples = held_out_strips(recipe, reader.config, tokenizer, STRIPS)
-    read = read_strips(reader, tokenizer, [sample.image for sample in samples])
-    pairs = zip(read, samples, strict=True)
-    return sum((score(found.text, sample.text) for found, sample in pairs), start=Score())
+    return examine(reader, tokenizer, held_out_strips(recipe, reader.config, tokenizer, STRIPS))
 
 
 if __name__ == "__main__":

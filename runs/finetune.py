@@ -27,12 +27,11 @@ import torch
 from lightseek.data.corpus import Corpus, clean
 from lightseek.data.fonts import Face, load_faces, split_families
 from lightseek.data.strips import StripRenderer, StripSample
-from lightseek.eval.metrics import Score, score
 from lightseek.eval.report import Machine, fill
-from lightseek.reader import read_strips
 from lightseek.tokenizer import LATIN, character_tokenizer
 from lightseek.train.batch import HELD_OUT_SEED
 from lightseek.train.card import read_record
+from lightseek.train.exam import examine
 from lightseek.train.recipe import load_recipe
 from lightseek.weights import default_dtype, load_model
 
@@ -78,9 +77,7 @@ class Trial:
         """Share of the characters that a model reads wrong."""
         device = torch.device("cpu")
         reader, tokenizer = load_model(model, device=device, dtype=default_dtype(device))
-        read = read_strips(reader, tokenizer, [strip.image for strip in self.strips])
-        pairs = zip(read, self.strips, strict=True)
-        return sum((score(r.text, s.text) for r, s in pairs), start=Score()).cer
+        return examine(reader, tokenizer, self.strips).cer
 
 
 def fetch(packages: tuple[str, ...], out: Path) -> None:

@@ -16,9 +16,8 @@ import click
 import torch
 
 from lightseek.data.strips import StripSample
-from lightseek.eval.metrics import Score, score
-from lightseek.reader import read_strips
 from lightseek.train.batch import StripBatches
+from lightseek.train.exam import examine
 from lightseek.train.recipe import Recipe, load_recipe
 from lightseek.weights import default_dtype, load_model
 
@@ -40,9 +39,7 @@ def main(model: str, recipe: Path, overrides: tuple[str, ...], strips: int) -> N
     for text in ("running", "training"):
         for difficulty in DIFFICULTIES:
             samples = draw(batches, plan, text, difficulty, strips)
-            read = read_strips(reader, tokenizer, [sample.image for sample in samples])
-            pairs = zip(read, samples, strict=True)
-            total = sum((score(found.text, sample.text) for found, sample in pairs), start=Score())
+            total = examine(reader, tokenizer, samples)
             click.echo(
                 json.dumps(
                     {
@@ -62,15 +59,8 @@ def draw(
 ) -> list[StripSample]:
     """Strips, the same at every call."""
     rng = random.Random(SEED)
-    samples = []
-    for _ in range(count):
-        width = rng.choice(plan.stages[-1].widths)
-        if text == "training":
-            samples.append(batches.draw(rng, width, difficulty))
-        else:
-            line = batches.corpus.as_written(rng, width // 5)
-            samples.append(batches.renderer.render(rng, line, width=width, difficulty=difficulty))
-    return samples
+    one = batches.draw if text == "training" else batches.draw_running
+    return [one(rng, rng.choice(plan.stages[-1].widths), difficulty) for _ in range(count)]
 
 
 if __name__ == "__main__":

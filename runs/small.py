@@ -13,16 +13,16 @@ from pathlib import Path
 
 import click
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightseek.config import validate
-from lightseek.eval.metrics import Score, score
+from lightseek.eval.metrics import Score
 from lightseek.eval.report import fill
 from lightseek.model import LightSeekOCR
-from lightseek.reader import read_strips
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.batch import StripBatches
 from lightseek.train.card import read_record
+from lightseek.train.exam import examine
+from lightseek.train.progress import read_curve
 from lightseek.train.recipe import Recipe
 from lightseek.weights import default_dtype, load_model
 
@@ -111,25 +111,14 @@ def measure(run: Run, text: str, lines: int, count: int) -> Score:
     batches = StripBatches(recipe, run.model.config, run.tokenizer, held_out=True)
     rng = random.Random(f"{SEED} {text} {lines}")
     width, difficulty = recipe.widest, recipe.stages[-1].difficulty
-    samples = []
-    for _ in range(count):
-        if text == "mixture":
-            samples.append(batches.draw(rng, width, difficulty, lines))
-        else:
-            written = batches.corpus.as_written(rng, lines * width // 5)
-            samples.append(
-                batches.renderer.render(
-                    rng, written, width=width, lines=lines, difficulty=difficulty
-                )
-            )
-    read = read_strips(run.model, run.tokenizer, [sample.image for sample in samples])
-    pairs = zip(read, samples, strict=True)
-    return sum((score(found.text, sample.text) for found, sample in pairs), start=Score())
+    one = batches.draw if text == "mixture" else batches.draw_running
+    samples = [one(rng, width, difficulty, lines) for _ in range(count)]
+    return examine(run.model, run.tokenizer, samples)
 
 
 def curve_table(runs: list[Run]) -> str:
     """Next-token loss against strips seen."""
-    curves = [text_losses(run.folder) for run in runs]
+    curves = [read_curve(run.folder, "text_loss") for run in runs]
     longest = max(curves, key=len)
     rows = [
         "| strips | " + " | ".join(f"loss, {run.taught}" for run in runs) + " |",
@@ -139,18 +128,12 @@ def curve_table(runs: list[Run]) -> str:
     for end in range(width, len(longest) + 1, width):
         cells = []
         for curve in curves:
+            # zero while only glyphs were learnt
             part = [loss for _, loss in curve[end - width : end] if loss > 0]
             whole = len(curve) >= end and part
             cells.append(f"{sum(part) / len(part):.2f}" if whole else "")
         rows.append(f"| {longest[end - 1][0]:,} | {' | '.join(cells)} |")
     return "\n".join(rows)
-
-
-def text_losses(folder: Path) -> list[tuple[int, float]]:
-    """Strips seen and the loss of the text, step by step; zero while only glyphs were learnt."""
-    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
-    events.Reload()
-    return [(event.step, event.value) for event in events.Scalars("text_loss")]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Knows nothing of files, pages or models.
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
 from lightseek.errors import require
@@ -123,6 +124,15 @@ def score(read: str, truth: str) -> Score:
         words_shared=(words_read & words_true).total(),
         loops=int(has_loop(read) and not has_loop(truth)),
     )
+
+
+def score_all(texts: Iterable[str], truths: Iterable[str]) -> Score:
+    """Compare as many texts with their truths, and pool what is found.
+
+    Raises:
+        MissingExtraError: If rapidfuzz is not installed.
+    """
+    return sum((score(*pair) for pair in zip(texts, truths, strict=True)), start=Score())
 
 
 def cer(read: str, truth: str) -> float:

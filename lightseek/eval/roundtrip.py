@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from lightseek.document import Document, Status
-from lightseek.eval.metrics import Score, score
+from lightseek.eval.metrics import score_all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +74,7 @@ def compare(
         MissingExtraError: If rapidfuzz is not installed.
     """
     texts = [_text(document) for document in documents]
-    whole = sum((score(*pair) for pair in zip(texts, truths, strict=True)), start=Score())
+    whole = score_all(texts, truths)
     return RoundTrip(
         model=model,
         mode=mode,

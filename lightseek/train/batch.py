@@ -36,7 +36,6 @@ IGNORED = -100
 """Target that no loss looks at."""
 LENGTH_STEP = 16
 """Text lengths are padded to a multiple of this, so that few shapes occur."""
-HELD_OUT_STRIPS = 64
 HELD_OUT_SEED = 5
 
 
@@ -208,17 +207,12 @@ class StripBatches(Dataset[Batch]):
             return self.draw(rng, width, difficulty, lines)
         return sample
 
-
-def held_out_strips(
-    recipe: Recipe, model: ModelConfig, tokenizer: Tokenizer, count: int | None = None
-) -> list[StripSample]:
-    """Strips of text and font families that no batch ever shows."""
-    batches = StripBatches(recipe, model, tokenizer, held_out=True)
-    rng = random.Random(HELD_OUT_SEED)
-    last = recipe.stages[-1]
-    width = max(last.widths)
-    lines = [last.lines[i % len(last.lines)] for i in range(count or HELD_OUT_STRIPS)]
-    return [batches.draw(rng, width, last.difficulty, most) for most in lines]
+    def draw_running(
+        self, rng: random.Random, width: int, difficulty: float, lines: int = 1
+    ) -> StripSample:
+        """One strip with text as it was written: no changes, numbers or odd symbols."""
+        text = self.corpus.as_written(rng, lines * width // 5)
+        return self.renderer.render(rng, text, width=width, lines=lines, difficulty=difficulty)
 
 
 def draw_ahead(batches: StripBatches, steps: range, *, workers: int) -> Iterator[Batch]:

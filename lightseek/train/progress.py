@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from jaxtyping import Float
 from rich.console import Console
@@ -23,6 +24,8 @@ from lightseek.eval.metrics import Score
 from lightseek.train.checkpoint import Progress, RunFolder
 from lightseek.train.recipe import Recipe
 
+CURVES = "tensorboard"
+"""Folder in that of a run."""
 LOG_EVERY = 20
 """Steps between lines where there is no terminal."""
 SMOOTHING = 0.95
@@ -87,7 +90,7 @@ class Reporter:
 
     def __init__(self, folder: RunFolder, recipe: Recipe, progress: Progress, peak: float) -> None:
         tensorboard = require("torch.utils.tensorboard", extra="train")
-        self._writer = tensorboard.SummaryWriter(str(folder.path / "tensorboard"))
+        self._writer = tensorboard.SummaryWriter(str(folder.path / CURVES))
         self._console = Console(stderr=True)
         self._bar = make_bar(self._console)
         self._task = self._bar.add_task(
@@ -146,6 +149,22 @@ class Reporter:
         """Hide the bar and write what is left."""
         self._bar.stop()
         self._writer.close()
+
+
+def read_curve(folder: Path, name: str) -> list[tuple[int, float]]:
+    """What a run recorded, step by step: strips or pages seen, and the figure.
+
+    Args:
+        folder: Of the run.
+        name: Of the curve, such as `text_loss`.
+
+    Raises:
+        MissingExtraError: If tensorboard is not installed.
+    """
+    reader = require("tensorboard.backend.event_processing.event_accumulator", extra="train")
+    events = reader.EventAccumulator(str(folder / CURVES), size_guidance={"scalars": 0})
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(name)]
 
 
 class Silence:

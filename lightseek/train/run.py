@@ -27,15 +27,15 @@ from lightseek.data.strips import LINE_PX
 from lightseek.decoder import SelfAttention, SwiGlu
 from lightseek.encoder import Attention, Residual
 from lightseek.errors import LightSeekError, UsageError
-from lightseek.eval.metrics import Score, score
+from lightseek.eval.metrics import Score
 from lightseek.fusion import EMBEDDING_STD
 from lightseek.lora import Settings, add_adapters, learnt_of, save_adapters
 from lightseek.model import LightSeekOCR
-from lightseek.reader import read_strips
 from lightseek.tokenizer import character_tokenizer
-from lightseek.train.batch import Batch, StripBatches, draw_ahead, held_out_strips
+from lightseek.train.batch import Batch, StripBatches, draw_ahead
 from lightseek.train.card import current_commit, write_record
 from lightseek.train.checkpoint import Progress, RunFolder
+from lightseek.train.exam import examine, held_out_strips
 from lightseek.train.loss import TrainedModel, weigh
 from lightseek.train.measure import peak_flops, step_flops
 from lightseek.train.optimiser import SharedOptimiser
@@ -292,10 +292,9 @@ class Trainer:
     def _evaluate(self) -> Score:
         """Read held-out strips in held-out fonts."""
         self.trained.eval()
-        read = read_strips(self.trained.model, self.tokenizer, [s.image for s in self.held_out])
+        found = examine(self.trained.model, self.tokenizer, self.held_out)
         self.trained.train()
-        pairs = zip(read, self.held_out, strict=True)
-        return sum((score(r.text, s.text) for r, s in pairs), start=Score())
+        return found
 
     def _save(self) -> None:
         state = self.optimiser.state()

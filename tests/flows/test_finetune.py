@@ -31,6 +31,7 @@ from lightseek.ocr import OCR
 from lightseek.quantize import quantize
 from lightseek.tokenizer import Tokenizer
 from lightseek.train import batch as batch_module
+from lightseek.train import exam as exam_module
 from lightseek.train import run as training
 from lightseek.train.batch import StripBatches
 from lightseek.train.checkpoint import RunFolder
@@ -38,6 +39,7 @@ from lightseek.train.pages.loop import train_pages
 from lightseek.train.pages.recipe import AdamWRecipe, CosineSchedule, PageRecipe, PagesRecipe
 from lightseek.train.pages.start import begin_model
 from lightseek.train.pages.state import PageProgress
+from lightseek.train.progress import read_curve
 from lightseek.train.recipe import NewRecipe, Recipe, Stage
 from lightseek.train.run import train
 from lightseek.views import MODES
@@ -208,7 +210,7 @@ def strips(
     """Strips of which half are drawn from a text of its own."""
     monkeypatch.setattr(training, "preset", lambda name: load_config(Path(name)))
     monkeypatch.setattr(training, "peak_flops", lambda device, dtype: 1e12)
-    monkeypatch.setattr(batch_module, "HELD_OUT_STRIPS", 2)
+    monkeypatch.setattr(exam_module, "HELD_OUT_STRIPS", 2)
     monkeypatch.setattr(batch_module, "load_faces", cache(load_faces))
     (tmp_path / "preset.json").write_text(tiny_config.to_json(), encoding="utf-8")
     text = tmp_path / "text"
@@ -267,11 +269,7 @@ def load_config_of(recipe: PageRecipe) -> ModelConfig:
 
 
 def curve(run: Path, name: str) -> list[float]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(run / "tensorboard"))
-    events.Reload()
-    return [event.value for event in events.Scalars(name)]
+    return [value for _, value in read_curve(run, name)]
 
 
 @torch.inference_mode()

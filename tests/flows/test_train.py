@@ -31,12 +31,14 @@ from lightseek.model import LightSeekOCR
 from lightseek.reader import read_strips
 from lightseek.tokenizer import LATIN, Tokenizer
 from lightseek.train import batch as batch_module
+from lightseek.train import exam as exam_module
 from lightseek.train import progress
 from lightseek.train import run as training
 from lightseek.train.batch import collate
 from lightseek.train.checkpoint import RunFolder
 from lightseek.train.loss import TrainedModel, weigh
 from lightseek.train.optimiser import SharedOptimiser
+from lightseek.train.progress import read_curve
 from lightseek.train.recipe import LossRecipe, OptimiserRecipe, Recipe, Stage
 from lightseek.train.run import Job, Trainer, silence_residuals, train, work
 from lightseek.weights import load_model, save_model
@@ -49,7 +51,7 @@ PATIENCE_S = 120
 def make_tiny(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(training, "preset", lambda name: load_config(Path(name)))
     patch.setattr(training, "peak_flops", lambda device, dtype: 1e12)
-    patch.setattr(batch_module, "HELD_OUT_STRIPS", 2)
+    patch.setattr(exam_module, "HELD_OUT_STRIPS", 2)
     patch.setattr(batch_module, "load_faces", cache(load_faces))
 
 
@@ -294,9 +296,7 @@ def test_curves_tell_every_step(whole: Path, recipe: Recipe) -> None:
 def test_progress_counts_the_strips_of_the_recipe(whole: Path, recipe: Recipe) -> None:
     loaded = RunFolder(whole).load()
     assert loaded is not None
-    events = EventAccumulator(str(whole / "tensorboard"))
-    events.Reload()
-    read = [event.step for event in events.Scalars("norm")]
+    read = [strips for strips, _ in read_curve(whole, "norm")]
     steps = {b - a for a, b in zip([0, *read], read, strict=False)}
     assert steps == {recipe.strips(256), recipe.strips(512)}
     assert loaded[1].strips == read[-1]

@@ -47,6 +47,7 @@ from lightseek.train.pages.recipe import (
     load_any,
 )
 from lightseek.train.pages.state import PageProgress
+from lightseek.train.progress import read_curve
 from lightseek.views import MODES
 from lightseek.weights import load_model, save_model
 
@@ -141,11 +142,7 @@ def saved(folder: Path) -> tuple[dict[str, Tensor], PageProgress]:
 
 
 def curve(folder: Path, name: str) -> list[float]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder / "tensorboard"))
-    events.Reload()
-    return [event.value for event in events.Scalars(name)]
+    return [value for _, value in read_curve(folder, name)]
 
 
 def assert_same(folder: Path, other: Path) -> None:

@@ -23,8 +23,8 @@ from lightseek.train.batch import (
     choose_cells,
     collate,
     draw_ahead,
-    held_out_strips,
 )
+from lightseek.train.exam import held_out_strips
 from lightseek.train.recipe import Recipe, Stage
 
 PLACE = PlaceConfig(x_bins=128, y_bins=16, bin_px=8)

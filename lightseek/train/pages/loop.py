@@ -22,7 +22,7 @@ from torch import Tensor
 from lightseek.data.dataset import load_pairs
 from lightseek.data.loader import BatchLoader
 from lightseek.errors import DataError, LightSeekError, require
-from lightseek.eval.metrics import Score, score
+from lightseek.eval.metrics import Score, score_all
 from lightseek.train.batch import IGNORED
 from lightseek.train.card import current_commit
 from lightseek.train.checkpoint import RunFolder
@@ -332,7 +332,7 @@ class PageTrainer:
         most = min(self.recipe.pages.longest, int(self.held_out.lengths.max()))
         with self.accelerator.autocast():
             texts = self.model.read(batch, self.tokenizer, most)
-        return sum((score(r, t) for r, t in zip(texts, truths, strict=True)), start=Score())
+        return score_all(texts, truths)
 
     def _save(self) -> None:
         """Replace the checkpoint and the model beside it."""
