@@ -274,6 +274,11 @@ class ModelConfig:
     """Both features as one visual token, or as two."""
 
     def __post_init__(self) -> None:
+        own = [self.decoder] if isinstance(self.decoder, DecoderConfig) else []
+        for part in (self.sam, self.clip, *own):
+            if part.heads < 1 or part.dim % part.heads:
+                kind = type(part).__name__.removesuffix("Config").lower()
+                raise ValueError(f"{kind}.dim = {part.dim} is no multiple of heads = {part.heads}")
         looks = isinstance(self.decoder, DecoderConfig) and self.decoder.cross_attention
         if looks and self.fusion != "sequence":
             raise ValueError("cross-attention looks at the two maps of fusion = 'sequence'")

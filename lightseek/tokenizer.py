@@ -223,6 +223,8 @@ class Tokenizer:
 
 
 def _load(path: Path) -> RustTokenizer:
+    if not path.is_file():
+        raise ModelError(f"{path.parent} has no {path.name}: copy it from where the model is from")
     try:
         return RustTokenizer.from_file(str(path))
     except Exception as error:  # the Rust side raises plain Exception for any bad file

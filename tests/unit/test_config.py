@@ -133,6 +133,17 @@ def test_a_wrong_value_is_refused_with_its_place(
     assert f"{part}.{key}" in refused(data)
 
 
+@pytest.mark.parametrize("part", ["sam", "clip", "decoder"])
+@pytest.mark.parametrize("heads", [0, 5])
+def test_heads_that_do_not_divide_the_width_are_refused(
+    tiny_config: ModelConfig, part: str, heads: int
+) -> None:
+    data = plain(tiny_config)
+    data[part]["heads"] = heads
+    with pytest.raises(ModelError, match=rf"{part}\.dim = \d+ is no multiple of heads = {heads}"):
+        validate(ModelConfig, data, source="sizes")
+
+
 def test_all_faults_are_told_at_once(tiny_config: ModelConfig) -> None:
     data = plain(tiny_config)
     del data["clip"]["heads"]

@@ -105,11 +105,15 @@ def test_a_saved_tokenizer_is_the_same(tiny_tokenizer: Tokenizer, tmp_path: Path
     assert "é" in path.read_text(encoding="utf-8"), "people can read the file"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"\x89PNG\r\n"])
-def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_a_folder_without_tokenizer_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=rf"{tmp_path.name} has no tokenizer\.json: copy it"):
+        Tokenizer.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\x89PNG\r\n"])
+def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "tokenizer.json"
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(ModelError, match=r"tokenizer\.json is not a tokenizer\.json"):
         Tokenizer.from_file(path)
 
