@@ -27,6 +27,8 @@ _MAX_SPACE = 2.5
 """Widest space between words of one line, in heights of a letter."""
 _MAX_INDENT = 5.0
 """Farthest from the gutter that a line of its right column begins, in heights of a letter."""
+_ROUGHLY, _TO_A_HAIR = 0.5, 0.12
+"""How far lines that stand level may differ, in heights of a letter."""
 _MAX_TRIES = 40
 """Gutters that are looked at closely."""
 
@@ -146,17 +148,17 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
 
 
 def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutter:
-    """The gutter of prose down to where the longer column ends, or both go on side by side.
+    """The gutter beside prose down to where its column ends, or both go on side by side.
 
     A column is rarely as long as its neighbour; what it alone holds below is read with it.
     """
     sides = _sides(gutter, segments)
-    if not all(_is_prose(_rows(side), letter) for side in sides):
-        return gutter
     below = [s for s in segments if s.middle >= gutter.bottom]
     in_left, in_right = ([s.right <= gutter.x for s in below], [s.left >= gutter.x for s in below])
     bottom = gutter.bottom
     for core, goes_on in zip(sides, (in_left, in_right), strict=True):
+        if not _is_prose(_rows(core), letter):
+            continue
         middles = np.sort([s.middle for s in core])
         step, last = 1.2 * float(np.diff(middles).max()), float(middles[-1])
         own = sorted(s.middle for s in itertools.compress(below, goes_on))
@@ -207,7 +209,8 @@ def _parts_columns(
 
     The rows of a table stand level on both sides, and its cells are short; lines of prose may
     stand level too, but fill their column. A gutter must be wider than the spaces between words,
-    a short one even more so, since some of them happen to stand one below the other.
+    a short one even more so, since some of them happen to stand one below the other, less so where
+    the right side begins evenly. Beside prose, the rows of a table are level to a hair.
     """
     sides, flows = _sides(gutter, segments), _sides(gutter, flowing)
     rows = [_rows(side) for side in flows]
@@ -218,12 +221,21 @@ def _parts_columns(
     gaps = (b.left - a.right for side in rows for row in side for a, b in itertools.pairwise(row))
     spaces = [gap for gap in gaps if gap < _MAX_SPACE * large]
     usual = float(np.median(spaces)) if len(spaces) >= _MIN_ROWS else 0.0
-    if _white(*sides) < least * large or _white(*flows) < 1.5 * usual:
+    even = _begins_evenly(_rows(sides[1]), letter)
+    if _white(*sides) < least * large or _white(*flows) < (1.1 if even else 1.5) * usual:
         return False
-    if all(_is_prose(side, letter) for side in rows):
+    prose = [_is_prose(side, letter) for side in rows]
+    if all(prose):
         return True
     few, many = sorted(sides, key=len)
-    return _share_level(few, many) < 0.5
+    return _share_level(few, many, _TO_A_HAIR if even and any(prose) else _ROUGHLY) < 0.5
+
+
+def _begins_evenly(rows: list[Row], letter: float) -> bool:
+    """Whether most rows begin one below the other, as words within lines hardly ever do."""
+    left = np.array([row[0].left for row in rows], float)
+    flush = left < np.percentile(left, 20) + 0.5 * letter
+    return len(rows) >= 2 * _MIN_ROWS and float(flush.mean()) > 0.7
 
 
 def _sides(gutter: _Gutter, segments: list[Segment]) -> tuple[list[Segment], list[Segment]]:
@@ -236,13 +248,13 @@ def _white(left: list[Segment], right: list[Segment]) -> int:
     return min(s.left for s in right) - max(s.right for s in left)
 
 
-def _share_level(few: list[Segment], many: list[Segment]) -> float:
-    """How many of some segments stand on one line with any of the others."""
+def _share_level(few: list[Segment], many: list[Segment], within: float) -> float:
+    """How many of some segments are level with any of the others, to a share of their height."""
     one, other = (
         np.array([[s.middle, s.base, s.tall] for s in group]).T[:, :, None] for group in (few, many)
     )
     off = np.abs(one - np.swapaxes(other, 1, 2))[:2].min(axis=0)
-    level = off < 0.5 * np.minimum(one[2], other[2].T)
+    level = off < within * np.minimum(one[2], other[2].T)
     return float(level.any(axis=1).mean())
 
 

@@ -212,7 +212,7 @@ def _with_fragments_returned(
             small = max(segment.height, 0.4 * segment.width) < sign * letter
             loose = small and not at_edge[segment.pieces].any()
             least = -letter if loose else 0.2 * segment.height if small else 0.0
-            reach = 0.8 if at_side[segment.pieces].any() else 2.0
+            reach = 0.8 if at_side[segment.pieces].any() else 2.0 if small else 1.0
             host = min(
                 (
                     other

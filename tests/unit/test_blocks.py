@@ -321,6 +321,25 @@ def test_two_monospaced_columns_are_read_one_after_the_other() -> None:
     assert_found_in_order(cut_page(page.image), page.boxes, iou=0.7)
 
 
+@pytest.mark.parametrize("gutter", [24, 34, 50])
+def test_a_sidebar_with_a_table_is_read_after_the_prose_beside_it(gutter: int) -> None:
+    page = Sheet(1000, 800)
+    for row in range(18):  # justified
+        count = next(n for n in range(1, 99) if fits(sentence(row, n + 1)) > 590)
+        text = sentence(row, count).split()
+        x, spare = 60.0, 590 - sum(map(fits, text))
+        for word in text:
+            page.draw.text((x, 100 + 34 * row), word, font=font(24), fill="black")
+            x += fits(word) + spare / (len(text) - 1)
+    rows = [f"{PROSE.split()[i]} total" if i % 3 else sentence(i, 3)[:21] for i in range(19)]
+    for i, text in enumerate(rows):
+        page.line(650 + gutter, 90 + 31 * i, text)
+        if i % 3:
+            page.draw.text((900, 90 + 31 * i), f"{i}.75", font=font(24), fill="black")
+    found = lines(cut_page(page.image))
+    assert [box.left < 660 for box in found] == [True] * 18 + [False] * 19
+
+
 def test_the_dots_of_a_screen_do_not_make_a_line_larger() -> None:
     page = Sheet()
     for y in range(90, 150, 5):
