@@ -65,8 +65,9 @@ def fetch(output: Path, fonts: bool, text: bool, packages: tuple[str, ...]) -> N
     show_default=True,
     help="Folder of text.",
 )
+@click.option("--each", default=9, show_default=True, help="Strips of each sort.")
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other samples.")
-def sheet(image: Path, fonts: Path, text: Path, seed: int) -> None:
+def sheet(image: Path, fonts: Path, text: Path, each: int, seed: int) -> None:
     """Draw a sheet of samples to look at: what training sees, with its labels.
 
     \b
@@ -75,7 +76,7 @@ def sheet(image: Path, fonts: Path, text: Path, seed: int) -> None:
     from lightseek.data.sheet import draw_sheet
 
     with Console(stderr=True).status("drawing"):
-        draw_sheet(image, fonts=fonts, text=text, seed=seed)
+        draw_sheet(image, fonts=fonts, text=text, each=each, seed=seed)
 
 
 @synth.command()

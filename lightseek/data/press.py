@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -26,6 +26,10 @@ CUT_MARGIN = 4
 """Pixels of a strip beside it."""
 
 
+Press = Literal["print", "typewriter", "receipt"]
+PRESSES: tuple[Press, ...] = get_args(Press)
+
+
 class Sheet(NamedTuple):
     """The size at which a strip is printed."""
 
@@ -37,7 +41,7 @@ class Sheet(NamedTuple):
 class Look:
     """What is drawn by lot before anything is placed."""
 
-    press: Literal["print", "typewriter", "receipt"]
+    press: Press
     line_px: float
     """Ascender to descender, in pixels of the strip."""
     scale_x: float
@@ -61,16 +65,14 @@ class Look:
     """Share of the strip that may be written on."""
 
 
-def draw_look(rng: random.Random, difficulty: float) -> Look:
-    """Draw a look; at difficulty 0 only sizes and margins differ."""
+def draw_look(rng: random.Random, difficulty: float, press: Press | None = None) -> Look:
+    """Draw a look, of any press or of a given one; at difficulty 0 only size and margins vary."""
 
     def chance(probability: float) -> bool:
         return rng.random() < probability * difficulty
 
     draw = rng.random() / max(difficulty, 1e-9)
-    press: Literal["print", "typewriter", "receipt"] = (
-        "typewriter" if draw < 0.12 else "receipt" if draw < 0.18 else "print"
-    )
+    press = press or ("typewriter" if draw < 0.12 else "receipt" if draw < 0.18 else "print")
     scale = rng.choice((1.4, 2, 2) if press == "receipt" else (1, 1, 1, 1, 0.6, 0.75, 1.4, 2, 2, 2))
     stretch = 1.0
     if chance(0.3):

@@ -1,8 +1,8 @@
-"""A sheet of samples to look at before hours are spent on them."""
+"""A sheet of samples of every sort, to look at before hours are spent on them."""
 
 import random
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -12,6 +12,7 @@ from lightseek.data.cuttings import TypesetStrips
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.kinds import KINDS
 from lightseek.data.layouts import PageSample, PageSetter
+from lightseek.data.press import PRESSES, Press
 from lightseek.data.strips import StripRenderer, StripSample
 from lightseek.tokenizer import LATIN, character_tokenizer
 
@@ -19,10 +20,10 @@ _COLUMNS, _WIDTH, _GAP = 3, 512, 12
 _LABEL_PX, _TITLE_PX = 13, 22
 _GROUND, _TEXT, _BOX = (96, 112, 160), (255, 255, 255), (220, 60, 60)
 _DIFFICULTIES = (0.0, 0.5, 1.0)
-_STRIPS_EACH = 18
+_COLOURS = 128
 
 
-def draw_sheet(path: Path, *, fonts: Path, text: Path, seed: int = 0) -> None:
+def draw_sheet(path: Path, *, fonts: Path, text: Path, each: int = 9, seed: int = 0) -> None:
     """Draw strips of every sort with what is written for them, and a page of every kind.
 
     Boxes are drawn around the words of the pages.
@@ -31,6 +32,7 @@ def draw_sheet(path: Path, *, fonts: Path, text: Path, seed: int = 0) -> None:
         path: PNG to write.
         fonts: Folder of faces.
         text: Folder of text.
+        each: Strips of each sort.
         seed: Another seed shows other samples.
 
     Raises:
@@ -42,20 +44,22 @@ def draw_sheet(path: Path, *, fonts: Path, text: Path, seed: int = 0) -> None:
     typeset = TypesetStrips(setter, ids)
     rng = random.Random(f"{seed} sheet")
     sections: list[Image.Image] = []
+
+    def add(title: str, draw: Callable[[], StripSample]) -> None:
+        sections.extend((_title(title), _grid(_strip(draw()) for _ in range(each))))
+
+    def drawn(press: Press, difficulty: float) -> StripSample:
+        sample = corpus.sample(rng, 100)
+        return renderer.render(rng, sample, width=_WIDTH, difficulty=difficulty, press=press)
+
     for difficulty in _DIFFICULTIES:
-        drawn = [
-            renderer.render(rng, corpus.sample(rng, 100), width=_WIDTH, difficulty=difficulty)
-            for _ in range(_STRIPS_EACH)
-        ]
-        set_ = [typeset.draw(rng, _WIDTH, difficulty) for _ in range(_STRIPS_EACH)]
-        for how, strips in (("drawn", drawn), ("cut from pages", set_)):
-            sections += [
-                _title(f"strips {how}, difficulty {difficulty}"),
-                _grid(map(_strip, strips)),
-            ]
+        add(f"print, difficulty {difficulty}", partial(drawn, "print", difficulty))
+    for press in PRESSES[1:]:
+        add(f"{press}, difficulty 1.0", partial(drawn, press, 1.0))
+    add("cut from pages, difficulty 1.0", partial(typeset.draw, rng, _WIDTH, 1.0))
     pages = [setter.set_page(rng, kind=kind) for kind in KINDS]
     sections += [_title(f"pages: {', '.join(KINDS)}"), _grid(map(_page, pages))]
-    _stacked(sections).save(path)
+    _stacked(sections).quantize(_COLOURS).save(path, optimize=True)
 
 
 def _strip(sample: StripSample) -> Image.Image:

@@ -23,7 +23,7 @@ from lightseek.data import degrade
 from lightseek.data.corpus import to_label
 from lightseek.data.fonts import Face
 from lightseek.data.lettering import Extent, Glyph, Line, PrintedLine, Type
-from lightseek.data.press import Look, Sheet, cut_out, draw_look, print_lines, wear
+from lightseek.data.press import Look, Press, Sheet, cut_out, draw_look, print_lines, wear
 
 LINE_PX = 64
 """Height of a strip for each of its lines."""
@@ -82,6 +82,7 @@ class StripRenderer:
         width: int,
         lines: int = 1,
         difficulty: float = 1.0,
+        press: Press | None = None,
     ) -> StripSample:
         """Draw as many words as fit.
 
@@ -92,8 +93,9 @@ class StripRenderer:
             width: Of the strip in pixels, a multiple of 4.
             lines: Most that may be written; the strip is as high as so many need.
             difficulty: From 0, clean black print, to 1, every kind of layout and wear.
+            press: How it is printed; by default as it comes.
         """
-        look = draw_look(rng, difficulty)
+        look = draw_look(rng, difficulty, press)
         height = lines * LINE_PX
         sheet = Sheet(round(width * look.scale_x), round(height * look.scale_y))
         types = self._choose_types(rng, look, round(LINE_PX * look.scale_y))

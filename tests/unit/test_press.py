@@ -9,6 +9,7 @@ from lightseek.data.lettering import Glyph, Line, Type
 from lightseek.data.press import (
     CUT_MARGIN,
     CUT_PX,
+    PRESSES,
     Sheet,
     cut_out,
     draw_look,
@@ -39,6 +40,11 @@ def test_a_clean_look_has_nothing_unusual():
         assert (look.tracking_em, look.space, look.far_word, look.room) == (0, 1, 0, 1)
         assert look.scale_x == look.scale_y
         assert 20 <= look.line_px <= 58
+
+
+def test_a_press_that_is_asked_for_is_drawn():
+    for press in PRESSES:
+        assert {draw_look(random.Random(seed), 1.0, press).press for seed in range(20)} == {press}
 
 
 def test_the_mixture_holds_every_press_and_ink_that_can_be_seen():
