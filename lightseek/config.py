@@ -279,8 +279,7 @@ class ModelConfig:
             if part.heads < 1 or part.dim % part.heads:
                 kind = type(part).__name__.removesuffix("Config").lower()
                 raise ValueError(f"{kind}.dim = {part.dim} is no multiple of heads = {part.heads}")
-        looks = isinstance(self.decoder, DecoderConfig) and self.decoder.cross_attention
-        if looks and self.fusion != "sequence":
+        if self.fusion != "sequence" and any(part.cross_attention for part in own):
             raise ValueError("cross-attention looks at the two maps of fusion = 'sequence'")
 
     @property
@@ -384,8 +383,7 @@ def _preset_data(name: str) -> dict[str, Any]:
     if name.endswith(_TOML):
         text = read_text(Path(name))
     elif name in preset_names():
-        file = resources.files("lightseek").joinpath("presets", f"{name}{_TOML}")
-        text = file.read_text(encoding="utf-8")
+        text = (resources.files("lightseek") / "presets" / f"{name}{_TOML}").read_text("utf-8")
     else:
         raise UsageError(
             f"no preset {name!r}: choose one of {', '.join(preset_names())}, or name a TOML file"

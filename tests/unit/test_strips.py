@@ -55,7 +55,7 @@ def test_old_letterpress_sets_colons_and_quotes_apart_but_not_as_words(renderer,
     drawn = []
     for air in (0.0, 0.5):
         look = replace(plain, air=air)
-        monkeypatch.setattr(strips, "draw_look", lambda rng, difficulty, look=look: look)
+        monkeypatch.setattr(strips, "draw_look", lambda *_, look=look: look)
         drawn.append(samples(renderer, 1, text='"Ja: „nein” a:b', difficulty=0.0)[0])
     close, airy = drawn
     assert close.text == airy.text == '"Ja: „nein” a:b'
