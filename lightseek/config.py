@@ -275,7 +275,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         own = [self.decoder] if isinstance(self.decoder, DecoderConfig) else []
-        for part in (self.sam, self.clip, *own):
+        attending: list[SamConfig | ClipConfig | DecoderConfig] = [self.sam, self.clip, *own]
+        for part in attending:
             if part.heads < 1 or part.dim % part.heads:
                 kind = type(part).__name__.removesuffix("Config").lower()
                 raise ValueError(f"{kind}.dim = {part.dim} is no multiple of heads = {part.heads}")
@@ -392,9 +393,7 @@ def _preset_data(name: str) -> dict[str, Any]:
         own = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ModelError(f"{name} is not TOML: {error}") from error
-    if "like" not in own:
-        return own
-    data = _preset_data(own.pop("like"))
+    data = _preset_data(own.pop("like")) if "like" in own else {}
     for key, value in own.items():
-        data[key] = {**data[key], **value} if isinstance(value, dict) else value
+        data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
     return data
