@@ -182,11 +182,17 @@ def _whole(rng: random.Random) -> str:
     return rng.choice(("{}", "{}", "{}", "({})", "[{}]", "{}.", "-{}", "#{}", "{},")).format(number)
 
 
+def _padded(rng: random.Random) -> str:
+    length = rng.randint(3, 14)
+    value = rng.randrange(10 ** rng.randint(0, length))
+    return f"{rng.choice(('', '', 'A', '#', 'No.'))}{value:0{length}d}"
+
+
 def _sign(rng: random.Random) -> str:
     return rng.choice(_SIGNS)
 
 
 _MAKERS = (
     _decimal, _date, _time, _code, _price, _measure, _section, _formula, _phone, _whole, _whole,
-    _sign,
+    _padded, _sign,
 )  # fmt: skip
