@@ -127,7 +127,7 @@ def typographic(text: str, rng: random.Random, language: str) -> str:
 
 
 def number_like(rng: random.Random) -> str:
-    """A number, price, date, time, code, measure or what stands beside them."""
+    """A number, price, date, time, code, measure, or signs that stand beside them."""
     return rng.choice(_MAKERS)(rng)
 
 
@@ -188,11 +188,15 @@ def _padded(rng: random.Random) -> str:
     return f"{rng.choice(('', '', 'A', '#', 'No.'))}{value:0{length}d}"
 
 
+def _leader(rng: random.Random) -> str:
+    return rng.choice((".", "-", "=", "*", "+", "_", "-:", "x", "~", "#")) * rng.randint(3, 16)
+
+
 def _sign(rng: random.Random) -> str:
     return rng.choice(_SIGNS)
 
 
 _MAKERS = (
     _decimal, _date, _time, _code, _price, _measure, _section, _formula, _phone, _whole, _whole,
-    _padded, _sign,
+    _padded, _leader, _sign,
 )  # fmt: skip
