@@ -189,7 +189,7 @@ def _padded(rng: random.Random) -> str:
 
 
 def _leader(rng: random.Random) -> str:
-    return rng.choice((".", "-", "=", "*", "+", "_", "-:", "x", "~", "#")) * rng.randint(3, 16)
+    return rng.choice((".", "-", "=", "*", "+", "_", "-:", "x", "~", "#")) * rng.randint(3, 14)
 
 
 def _sign(rng: random.Random) -> str:
