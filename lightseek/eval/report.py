@@ -65,6 +65,13 @@ class SetReport(_Frozen):
     """Of the truth, folded."""
     figures: tuple[Figures, ...]
     """One an engine, in the order in which they were asked for."""
+    keeps_case: bool = True
+    """Whether any truth has a lower-case letter; if none has, all is compared in capitals."""
+
+    @property
+    def title(self) -> str:
+        """What the set is called in tables."""
+        return self.name if self.keeps_case else f"{self.name} (caseless)"
 
 
 class Reading(_Frozen):
@@ -145,7 +152,7 @@ def compare(report: Report) -> str:
     """
     engines = [figures.engine for figures in report.sets[0].figures]
     headings = ["set", *(f"{kind}, {engine}" for kind in _COMPARED for engine in engines)]
-    rows = [[found.name, *_side_by_side(found.figures)] for found in report.sets]
+    rows = [[found.title, *_side_by_side(found.figures)] for found in report.sets]
     return f"{_caption(report)}\n\n{_markdown(headings, rows, names=1)}"
 
 
@@ -190,7 +197,7 @@ _HIGH_IS_GOOD = ("word F1 %",)
 def _rows(found: SetReport) -> Iterator[list[str]]:
     for figures in found.figures:
         measured = {
-            "set": found.name,
+            "set": found.title,
             "engine": figures.engine,
             "pages": str(figures.pages),
             "failed": str(figures.failed),

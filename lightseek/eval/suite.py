@@ -145,7 +145,10 @@ def _measure(
     tick: Callable[[], None],
 ) -> _Found:
     documents, seconds = _read(sources, reader, tick)
-    scores = [score(_text(read), truth) for read, truth in zip(documents, truths, strict=True)]
+    texts = map(_text, documents)
+    if not _keep_case(truths):
+        texts = map(str.upper, texts)
+    scores = [score(text, truth) for text, truth in zip(texts, truths, strict=True)]
     readings = [_reading(engine, *pair) for pair in zip(scores, documents, strict=True)]
     return _Found(_pool(engine, scores, documents, seconds), readings)
 
@@ -156,7 +159,13 @@ def _set_report(name: str, truths: Sequence[str], found: Sequence[_Found]) -> Se
         items=len(truths),
         characters=sum(len(fold(truth)) for truth in truths),
         figures=tuple(one.figures for one in found),
+        keeps_case=_keep_case(truths),
     )
+
+
+def _keep_case(truths: Sequence[str]) -> bool:
+    """Whether texts have lower-case letters; some that were typed, as of receipts, have none."""
+    return not "".join(truths).isupper()
 
 
 def _item_reports(

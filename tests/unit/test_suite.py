@@ -255,6 +255,17 @@ def test_markdown_rows_have_one_width(report: Report) -> None:
         assert len({row.count("|") for row in rows}) == 1
 
 
+def test_a_set_typed_in_capitals_is_compared_caseless(folder: Callable[..., Path]) -> None:
+    root = folder(**{"a.png": "", "a.txt": "TOTAL 9.50", "b.png": "", "b.txt": "THANK YOU"})
+    report = evaluate({"fake": Reader(a="Total 9.50", b="Thank y0u")}, [root])
+    [found] = report.sets
+    [figures] = found.figures
+    assert (figures.cer, figures.word_f1) == (pytest.approx(1 / 19), pytest.approx(3 / 4))
+    assert report.items[0].readings[0].text == "Total 9.50"
+    for text in (to_markdown(report), compare(report)):
+        assert "| pages (caseless) |" in text
+
+
 def test_the_best_of_each_kind_stands_out(folder: Callable[..., Path]) -> None:
     root = folder(**{"a.png": "", "a.txt": "true text"})
     report = evaluate({"good": Reader(a="true text"), "poor": Reader(a="true taxt")}, [root])
