@@ -21,7 +21,7 @@ from lightseek.blocks.sieve import Segment
 from lightseek.document import Box
 
 STRIP_HEIGHT = 64
-STRIP_WIDTHS = (256, 384, 512, 640, 768, 896, 1024)
+STRIP_WIDTHS = tuple(range(128, 1025, 64))
 LINE_HEIGHT = 40
 """Pixels of a strip between the highest and the lowest ink of its line, neighbours aside."""
 _MARGIN = 4
