@@ -87,7 +87,30 @@ def _rows(segments: list[Segment]) -> list[Row]:
         else:
             rows.append([segment])
             ends.append(segment)
-    return sorted(rows, key=lambda row: sum(s.middle for s in row) / len(row))
+    return _side_by_side(sorted(rows, key=lambda row: sum(s.middle for s in row) / len(row)))
+
+
+def _side_by_side(rows: list[Row]) -> list[Row]:
+    """Rows downwards, but of two that overlap in height and not across, the left one first.
+
+    So lines of two columns that do not stand level are read from left to right where there are too
+    few for a gutter.
+    """
+    ordered: list[Row] = []
+    for row in rows:
+        at = len(ordered)
+        while at and _is_left_of(row, ordered[at - 1]):
+            at -= 1
+        ordered.insert(at, row)
+    return ordered
+
+
+def _is_left_of(row: Row, other: Row) -> bool:
+    """Whether a row ends before another begins that is on about the same height."""
+    own, its = ((min(s.top for s in r), max(s.bottom for s in r)) for r in (row, other))
+    shared = min(own[1], its[1]) - max(own[0], its[0])
+    level = shared > 0.3 * min(own[1] - own[0], its[1] - its[0])
+    return level and row[-1].right < other[0].left
 
 
 def _free(row: Row, segment: Segment) -> bool:

@@ -340,6 +340,13 @@ def test_a_sidebar_with_a_table_is_read_after_the_prose_beside_it(gutter: int) -
     assert [box.left < 660 for box in found] == [True] * 18 + [False] * 19
 
 
+def test_lines_of_two_columns_in_a_crop_are_read_from_left_to_right() -> None:
+    page = Sheet(1000, 60)
+    page.line(20, 18, sentence(0, 6))
+    page.line(540, 6, sentence(9, 6))
+    assert [box.left > 500 for box in lines(cut_page(page.image))] == [False, True]
+
+
 def test_the_dots_of_a_screen_do_not_make_a_line_larger() -> None:
     page = Sheet()
     for y in range(90, 150, 5):
