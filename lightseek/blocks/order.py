@@ -241,11 +241,13 @@ def _parts_columns(
         return False
     large = max(float(np.median([s.letter for s in side])) for side in sides)
     least = _SHORT_GUTTER if min(map(len, rows)) < 2 * _MIN_ROWS else 0.7 * _MIN_GUTTER
+    if _white(*sides) < least * large:
+        return False
     gaps = (b.left - a.right for side in rows for row in side for a, b in itertools.pairwise(row))
     spaces = [gap for gap in gaps if gap < _MAX_SPACE * large]
     usual = float(np.median(spaces)) if len(spaces) >= _MIN_ROWS else 0.0
     even = _begins_evenly(_rows(sides[1]), letter)
-    if _white(*sides) < least * large or _white(*flows) < (1.1 if even else 1.5) * usual:
+    if _white(*flows) < (1.1 if even else 1.5) * usual:
         return False
     prose = [_is_prose(side, letter) for side in rows]
     if all(prose):

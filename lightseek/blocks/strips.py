@@ -24,7 +24,8 @@ STRIP_HEIGHT = 64
 STRIP_WIDTHS = tuple(range(128, 1025, 64))
 LINE_HEIGHT = 40
 """Pixels of a strip between the highest and the lowest ink of its line, neighbours aside."""
-_MARGIN = 4
+MARGIN = 4
+"""Pixels of a strip beside its line."""
 _MAX_ENLARGEMENT = 3.0
 _MAX_SQUEEZE = 1.25
 
@@ -64,7 +65,7 @@ def cut_strips(sheet: Sheet, found: Found, segment: Segment, page: Box) -> list[
     window = _window(sheet, found, segment)
     inked = _inked_columns(window.kept)
     scale = min(LINE_HEIGHT / len(window.grey), _MAX_ENLARGEMENT)
-    room = STRIP_WIDTHS[-1] - 2 * _MARGIN
+    room = STRIP_WIDTHS[-1] - 2 * MARGIN
     count = max(1, int(np.ceil(len(inked) * scale / (room * _MAX_SQUEEZE))))
     to_page = sheet.to_page @ window.to_sheet
     strips = []
@@ -185,16 +186,16 @@ def _strip(
 ) -> Strip:
     """Scale a piece of a window and lay it on a strip of the narrowest width that holds it."""
     height, width = grey.shape
-    scale = min(scale, (STRIP_WIDTHS[-1] - 2 * _MARGIN) / width)
+    scale = min(scale, (STRIP_WIDTHS[-1] - 2 * MARGIN) / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     how = cv2.INTER_AREA if scale < 0.9 else cv2.INTER_CUBIC
     scaled = cv2.resize(grey, size, interpolation=how)
-    across = next(w for w in STRIP_WIDTHS if w >= size[0] + 2 * _MARGIN)
+    across = next(w for w in STRIP_WIDTHS if w >= size[0] + 2 * MARGIN)
     image = np.full((STRIP_HEIGHT, across), 255, np.uint8)
     down = (STRIP_HEIGHT - size[1]) // 2
-    image[down : down + size[1], _MARGIN : _MARGIN + size[0]] = scaled
+    image[down : down + size[1], MARGIN : MARGIN + size[0]] = scaled
     fx, fy = width / size[0], height / size[1]
-    to_window = np.array([[fx, 0, left - _MARGIN * fx], [0, fy, -down * fy], [0, 0, 1]])
+    to_window = np.array([[fx, 0, left - MARGIN * fx], [0, fy, -down * fy], [0, 0, 1]])
     return Strip(image=image, to_page=to_page @ to_window, box=box)
 
 

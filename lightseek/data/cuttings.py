@@ -18,11 +18,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from lightseek.blocks.ink import flattened
+from lightseek.blocks.strips import MARGIN
 from lightseek.data import degrade
 from lightseek.data.kinds import Paper
 from lightseek.data.layouts import PageSample, PageSetter, first_set, scaled, toned
 from lightseek.data.lettering import PrintedLine
-from lightseek.data.press import CUT_MARGIN, CUT_PX, draw_look, wear
+from lightseek.data.press import CUT_PX, draw_look, wear
 from lightseek.data.strips import LINE_PX, StripSample, label_strip
 from lightseek.data.typesetting import SetPage
 
@@ -88,7 +89,7 @@ class TypesetStrips:
 
     def _try_slip(self, rng: random.Random, width: int, stretch: float) -> SetPage | None:
         kind = rng.choice(_WIDE_KINDS if width >= STRIP_WIDTHS[-1] else _NARROW_KINDS)
-        px = rng.uniform(0.55, 1.1) * (width - 2 * CUT_MARGIN)
+        px = rng.uniform(0.55, 1.1) * (width - 2 * MARGIN)
         room = px / _EM_PX * _SLIP_SIZE * stretch
         margin = _SLIP_SIZE
         height = _SLIP_LINES * 1.4 * _SLIP_SIZE + 2 * margin
@@ -121,7 +122,7 @@ def _strip(
     left, top, right, bottom = window
     image = sample.image[top:bottom, left:right]
     size = image.shape[1] * cut.scale, image.shape[0] * cut.scale
-    fitting = (w for w in STRIP_WIDTHS if size[0] <= w - 2 * CUT_MARGIN)
+    fitting = (w for w in STRIP_WIDTHS if size[0] <= w - 2 * MARGIN)
     strip, place = _mount(rng, image, size, next(fitting, STRIP_WIDTHS[-1]), 0.0)
     return label_strip(strip, [line], place @ _square(_moved(-left, -top)), ids)
 
@@ -144,7 +145,7 @@ def _parted(line: PrintedLine, gap: float) -> list[PrintedLine]:
 def _short_enough(line: PrintedLine) -> list[PrintedLine]:
     """A line in as many parts as fit on strips, parted at word spaces near equal lengths."""
     length = (line.end - float(line.spans[0, 0])) * _EM_PX / (line.body_height / 0.68)
-    count = math.ceil(length / (_MAX_SQUEEZE * (STRIP_WIDTHS[-1] - 2 * CUT_MARGIN)))
+    count = math.ceil(length / (_MAX_SQUEEZE * (STRIP_WIDTHS[-1] - 2 * MARGIN)))
     spaces = [i for i, c in enumerate(line.text) if c == " "]
     ideals = [len(line.text) * k / count for k in range(1, count)]
     return _split(line, sorted({min(spaces, key=lambda i: abs(i - at)) for at in ideals if spaces}))
@@ -198,14 +199,14 @@ def _mount(
     difficulty: float,
 ) -> tuple[UInt8[np.ndarray, "h w"], Float[np.ndarray, "2 3"]]:
     """The cutting at another size on a strip of paper, and where its pixels are now."""
-    squeeze = min(1.0, (width - 2 * CUT_MARGIN) / size[0])
+    squeeze = min(1.0, (width - 2 * MARGIN) / size[0])
     across, down = (max(1, round(side * squeeze)) for side in size)
     cutting = degrade.resize(image, rng, width=across, height=down)
     cutting = degrade.finish(cutting, rng, difficulty)
     if difficulty and rng.random() < _FLATTENED:
         cutting = flattened(cutting)
     usual = rng.random() < 0.9
-    left = CUT_MARGIN if usual else rng.randint(0, width - across)
+    left = MARGIN if usual else rng.randint(0, width - across)
     spare = LINE_PX - down
     top = spare // 2 if usual else rng.randint(0, spare)
     paper = int(np.median(cutting))

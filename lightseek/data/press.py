@@ -17,13 +17,12 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 
 from lightseek.blocks.ink import flattened
+from lightseek.blocks.strips import MARGIN
 from lightseek.data import degrade
 from lightseek.data.lettering import Line, PrintedLine
 
 CUT_PX = (36.0, 46.0)
 """Height on a strip of what is cut out around a line."""
-CUT_MARGIN = 4
-"""Pixels of a strip beside it."""
 
 
 Press = Literal["print", "typewriter", "receipt"]
@@ -249,10 +248,10 @@ def cut_out(
     left, top, right, bottom = _extent(line, to_strip)
     height, width = image.shape
     scale = rng.uniform(*CUT_PX) / (bottom - top)
-    scale = min(scale, (width - 2 * CUT_MARGIN) / (right - left))
+    scale = min(scale, (width - 2 * MARGIN) / (right - left))
     place = np.array(
         [
-            [scale, 0, CUT_MARGIN - scale * left],
+            [scale, 0, MARGIN - scale * left],
             [0, scale, (height - scale * (top + bottom)) / 2],
         ]
     )

@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lightseek.blocks.strips import MARGIN
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.lettering import Glyph, Line, Type
 from lightseek.data.press import (
-    CUT_MARGIN,
     CUT_PX,
     PRESSES,
     Sheet,
@@ -94,7 +94,7 @@ def test_a_line_that_is_cut_out_stands_on_white_where_the_matrix_says(line):
     for picture in (image, 255 - image):
         strip, place = cut_out(picture, random.Random(0), line.printed(), np.eye(2, 3))
         rows, columns = ink(strip).T
-        assert columns.min() >= CUT_MARGIN
+        assert columns.min() >= MARGIN
         assert abs(rows.min() + rows.max() - 64) < 16
         assert CUT_PX[0] - 10 < np.ptp(rows) < CUT_PX[1]
         assert np.median(strip) == 255

@@ -11,7 +11,7 @@ from lightseek.errors import require
 from lightseek.eval.metrics import Score
 from lightseek.train.checkpoint import RunFolder
 from lightseek.train.pages.state import PageProgress
-from lightseek.train.progress import LOG_EVERY, SMOOTHING, make_bar
+from lightseek.train.progress import CURVES, LOG_EVERY, SMOOTHING, make_bar
 
 LINE_EVERY_S = 60.0
 """Between lines of what the encoder has seen, where there is no terminal."""
@@ -75,7 +75,7 @@ class PageReporter:
         self._writer = None
         if not silent:
             tensorboard = require("torch.utils.tensorboard", extra="train")
-            self._writer = tensorboard.SummaryWriter(str(folder.path / "tensorboard"))
+            self._writer = tensorboard.SummaryWriter(str(folder.path / CURVES))
 
     def stepped(self, progress: PageProgress, means: PageMeans, drawing: float) -> None:
         """A step is done, for whose pages training stood still for `drawing` seconds."""
