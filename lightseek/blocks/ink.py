@@ -78,6 +78,19 @@ def components(ink: UInt8[np.ndarray, "H W"]) -> Components:
     return Components(labels=labels, boxes=boxes, area=area)
 
 
+def quantile(values: Num[np.ndarray, " N"], share: float) -> float:
+    """What `np.quantile` says of a few numbers, in a tenth of its time."""
+    ordered = np.sort(values)
+    at = share * (len(ordered) - 1)
+    low, high = ordered[int(at)], ordered[-int(-at // 1)]
+    return float(low + (high - low) * (at - int(at)))
+
+
+def median(values: Num[np.ndarray, " N"]) -> float:
+    """The middle of a few numbers."""
+    return quantile(values, 0.5)
+
+
 def letter_height(pieces: Components, about: float | None = None) -> float:
     """Typical height of a letter in pixels, 0 on a page without any.
 
@@ -97,7 +110,7 @@ def letter_height(pieces: Components, about: float | None = None) -> float:
 
 
 def _weighted_median(ordered: Num[np.ndarray, " N"]) -> float:
-    weights = np.cumsum(np.minimum(ordered, 4 * np.median(ordered)))
+    weights = np.cumsum(np.minimum(ordered, 4 * median(ordered)))
     return float(ordered[np.searchsorted(weights, weights[-1] / 2)])
 
 
@@ -166,7 +179,7 @@ def _evenly_lit(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     Large dark areas are no paper in shadow: the estimate never falls below half of the brightest
     paper. A small image is a crop of a line, where a local estimate would follow the ink.
     """
-    paper = max(float(np.percentile(grey[::2, ::2], 80)), 60.0)
+    paper = max(_shade(_counts(grey), 0.8), 60.0)
     if min(grey.shape) < _EVEN_LIGHT_BELOW:
         flat = grey.astype(np.float32) * (255 / paper)
         return np.asarray(np.clip(flat, 0, 255), np.uint8)
@@ -192,27 +205,39 @@ def _ink_of(grey: UInt8[np.ndarray, "H W"], reach: float) -> UInt8[np.ndarray, "
     """
     if reach >= _WORN_LETTER:
         grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), reach / 20))
-    elif np.median(cv2.absdiff(grey, cv2.medianBlur(grey, 3))) > 0:
+    elif cv2.countNonZero(cv2.absdiff(grey, cv2.medianBlur(grey, 3))) > grey.size / 2:
         grey = np.asarray(cv2.GaussianBlur(grey, (3, 3), 0))
     split, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
-    some = grey[::2, ::2]
-    light, dark = some[some > split], some[some <= split]
-    if len(light) == 0 or len(dark) == 0:
+    counts = _counts(grey)
+    is_light = np.arange(256) > split
+    light, dark = counts * is_light, counts * ~is_light
+    if not light.any() or not dark.any():
         return np.zeros_like(grey)
-    paper, shade = np.percentile(light, (50, 25))
-    least = max(_LEAST_INK, 3.5 * (paper - shade), 0.18 * (paper - np.median(dark)))
+    paper, shade = _shade(light, 0.5), _shade(light, 0.25)
+    least = max(_LEAST_INK, 3.5 * (paper - shade), 0.18 * (paper - _shade(dark, 0.5)))
     rows, cols = ((side + 1) // 2 for side in grey.shape)
     cells = cv2.resize(255 - grey, (cols, rows), interpolation=cv2.INTER_AREA)
     cells = cv2.dilate(cells, np.ones((2, 2), np.uint8), anchor=(0, 0))[::2, ::2]
     side = 1 + 2 * max(1, round(reach / 4))
     darkest = cv2.dilate(cells, np.ones((side, side), np.uint8))
     depth = np.maximum((darkest.astype(np.float32) - (255 - paper)) * _INK_SHARE, least)
-    limit = paper - cv2.resize(depth, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    ink = (grey < limit).astype(np.uint8)
+    limit = np.ceil(paper - depth).clip(0).astype(np.uint8)
+    ink = grey < cv2.resize(limit, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
     kernel = np.ones((max(3, round(reach)),) * 2, np.uint8)
-    tint = cv2.morphologyEx(ink & (grey > split), cv2.MORPH_OPEN, kernel)
+    tint = cv2.morphologyEx((ink & (grey > split)).view(np.uint8), cv2.MORPH_OPEN, kernel)
     tint = cv2.dilate(tint, np.ones((3, 3), np.uint8))
-    return np.where(tint > 0, np.uint8(0), ink)
+    return ink.view(np.uint8) & (1 - tint)
+
+
+def _counts(grey: UInt8[np.ndarray, "H W"]) -> Int[np.ndarray, " 256"]:
+    """Pixels of each shade, of every fourth pixel."""
+    return np.bincount(grey[::2, ::2].ravel(), minlength=256)
+
+
+def _shade(counts: Int[np.ndarray, " 256"], share: float) -> float:
+    """The shade that so large a share of some pixels is no lighter than."""
+    upto = np.cumsum(counts)
+    return float(np.searchsorted(upto, share * (upto[-1] - 1), side="right"))
 
 
 def _with_bands_inverted(sheet: Sheet) -> Sheet:

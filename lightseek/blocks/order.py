@@ -154,8 +154,8 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
     for x in np.unique(np.round(left - 1.2 * half)):
         sides = right <= x - half, left >= x + half
         across = ~(sides[0] | sides[1])
-        stops = [-math.inf, *np.sort(middle[across & ~inset]).tolist(), math.inf]
-        for top, bottom in itertools.pairwise(stops):
+        stops = np.array([-math.inf, *np.sort(middle[across & ~inset]), math.inf])
+        for top, bottom in _tall_enough(stops, *(middle[side] for side in sides)):
             between = [side & (middle > top) & (middle < bottom) for side in sides]
             near = middle[between[1] & (left < x + _MAX_INDENT * letter)]
             if min(_num_rows(middle[between[0]], letter), _num_rows(near, letter)) >= _MIN_ROWS:
@@ -168,6 +168,15 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
         if _parts_columns(gutter, segments, flowing, letter):
             return _extended(gutter, segments, letter)
     return None
+
+
+def _tall_enough(
+    stops: Float[np.ndarray, " M"], left: Float[np.ndarray, " K"], right: Float[np.ndarray, " L"]
+) -> list[tuple[float, float]]:
+    """Neighbouring stops with so many segments between them on both sides that rows may be."""
+    counts = [np.diff(np.searchsorted(np.sort(side), stops)) for side in (left, right)]
+    enough = np.flatnonzero(np.minimum(*counts) >= _MIN_ROWS)
+    return [(float(stops[i]), float(stops[i + 1])) for i in enough]
 
 
 def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutter:

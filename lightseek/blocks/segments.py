@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from lightseek.blocks.ink import Components, Sheet, components
+from lightseek.blocks.ink import Components, Sheet, components, median, quantile
 from lightseek.blocks.sieve import Segment, text_alone
 
 _CANVAS_LETTER = 10.0
@@ -82,8 +82,11 @@ def _without_rules(sheet: Sheet) -> Components:
     """Pieces of ink without thin straight lines, level or upright: rules, frames, underlines."""
     letter = max(sheet.letter, 4.0)
     ink, thick = sheet.ink.copy(), max(4, int(0.45 * letter) + 1)
-    for axis, length, inked in ((1, 6, 1.0), (0, 5, 1.0), (1, 14, _WORN_RULE)):
-        long = _long_runs(sheet.ink, int(length * letter), axis, inked)
+    for axis, long in (
+        (1, _whole_runs(sheet.ink, (1, int(6 * letter)))),
+        (0, _whole_runs(sheet.ink, (int(5 * letter), 1))),
+        (1, _worn_runs(sheet.ink, int(14 * letter))),
+    ):
         if long.any():
             kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
             ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
@@ -97,21 +100,21 @@ def _without_rules(sheet: Sheet) -> Components:
     return replace(_unlabelled(pieces, crumbs), area=np.where(crumbs, 0, pieces.area))
 
 
-def _long_runs(
-    ink: UInt8[np.ndarray, "H W"], length: int, axis: int, inked: float
-) -> UInt8[np.ndarray, "H W"]:
-    """Keep ink that lies in a run of at least some length along an axis, so much of it inked."""
-    shape = (length, 1) if axis == 1 else (1, length)
+def _whole_runs(ink: UInt8[np.ndarray, "H W"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
+    """Keep ink that fills a line of so many rows and columns, one of which is 1."""
+    line = np.ones([side | 1 for side in size], np.uint8)
     border = cv2.BORDER_CONSTANT
+    return cv2.morphologyEx(ink, cv2.MORPH_OPEN, line, borderType=border, borderValue=0)
+
+
+def _worn_runs(ink: UInt8[np.ndarray, "H W"], length: int) -> UInt8[np.ndarray, "H W"]:
+    """Keep ink that lies in a level run of at least some length, nearly all of it inked."""
+    shape, border = (length, 1), cv2.BORDER_CONSTANT
     sums = cv2.boxFilter(ink, cv2.CV_32F, shape, normalize=False, borderType=border)
-    full = (sums >= inked * length - 0.5).astype(np.uint8)
+    full = (sums >= _WORN_RULE * length - 0.5).view(np.uint8)
     if not full.any():
         return full
-    anchor = (length - 1 - length // 2, 0) if axis == 1 else (0, length - 1 - length // 2)
-    spread = cv2.boxFilter(
-        full, cv2.CV_32F, shape, anchor=anchor, normalize=False, borderType=border
-    )
-    return (spread > 0.5).astype(np.uint8) & ink
+    return cv2.dilate(full, np.ones((1, length | 1), np.uint8)) & ink
 
 
 def _pictures(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
@@ -182,10 +185,10 @@ def _segment(pieces: Components, members: Int[np.ndarray, " M"]) -> Segment:
         top=int(boxes[:, 1].min()),
         right=int(boxes[:, 2].max()),
         bottom=int(boxes[:, 3].max()),
-        letter=float(np.median(heights)),
-        tall=float(np.percentile(heights, 85)),
-        middle=float(np.median(boxes[:, 1] + boxes[:, 3])) / 2,
-        base=float(np.median(boxes[:, 3])),
+        letter=median(heights),
+        tall=quantile(heights, 0.85),
+        middle=median(boxes[:, 1] + boxes[:, 3]) / 2,
+        base=median(boxes[:, 3]),
         pieces=members.tolist(),
     )
 
@@ -306,12 +309,13 @@ def _merged(segments: Iterable[Segment]) -> list[Segment]:
 
 
 def _is_one_run(before: Segment, after: Segment) -> bool:
-    letter = max(before.letter, after.letter)
-    if letter > _MAX_UNEVEN * min(before.letter, after.letter):
+    letter, apart = max(before.letter, after.letter), abs(before.middle - after.middle)
+    # first what most runs of a page fail: it is asked of every two of them
+    if apart >= 0.75 * letter or letter > _MAX_UNEVEN * min(before.letter, after.letter):
         return False
-    small, large = sorted((before, after), key=lambda s: s.width)
+    small, large = (before, after) if before.width <= after.width else (after, before)
     raised = small.height < 0.8 * large.tall and small.width < 3 * letter
-    if abs(before.middle - after.middle) >= (0.75 if raised else 0.45) * letter:
+    if apart >= 0.45 * letter and not raised:
         return False
     shared = min(before.bottom, after.bottom) - max(before.top, after.top)
     level = shared > 0.6 * min(before.height, after.height)

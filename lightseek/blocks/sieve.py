@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool
 
-from lightseek.blocks.ink import Components
+from lightseek.blocks.ink import Components, median, quantile
 
 _MAX_ODDITIES, _MAX_BESIDE_TEXT = 1, 3
 """Ways in which a run may differ from any text, alone and level with text."""
@@ -183,7 +183,7 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
     count = int(large.sum())
     if count == 1 and segment.letter < 1.6 * letter:
         return 0
-    usual = float(np.median(height[large]))
+    usual = median(height[large])
     feet = np.abs(boxes[large, 3] - segment.base)
     filled = float(area[large].sum() / (width * height)[large].sum())
     half = 0.4 * segment.letter
@@ -193,8 +193,8 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
     strokes = float((core[:, 1:] & ~core[:, :-1]).sum(axis=1).mean())
     strokes /= segment.width / segment.letter
     odd = (
-        count >= 3 and float(np.median(feet)) > 0.2 * segment.letter,
-        float(np.median(np.abs(height[large] - usual))) > 0.3 * usual,
+        count >= 3 and median(feet) > 0.2 * segment.letter,
+        median(np.abs(height[large] - usual)) > 0.3 * usual,
         not 0.33 < filled < 0.72,
         not 0.22 < inked < 0.72,
         not 0.7 < strokes < 2.3,
@@ -254,7 +254,7 @@ def _levels(segments: list[Segment]) -> list[list[Segment]]:
 def _span(line: list[Segment], pieces: Components) -> float:
     """From the top of the tallest letters of a line to its baseline, a few outliers aside."""
     boxes = pieces.boxes[[i for segment in line for i in segment.pieces]]
-    return float(np.percentile(boxes[:, 3], 60) - np.percentile(boxes[:, 1], 15))
+    return quantile(boxes[:, 3], 0.6) - quantile(boxes[:, 1], 0.15)
 
 
 def _without_turned(segments: list[Segment], letter: float) -> list[Segment]:

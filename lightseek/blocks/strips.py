@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Num, UInt8
 
-from lightseek.blocks.ink import Sheet
+from lightseek.blocks.ink import Sheet, median
 from lightseek.blocks.segments import Found
 from lightseek.blocks.sieve import Segment
 from lightseek.document import Box
@@ -106,15 +106,30 @@ def _window(sheet: Sheet, found: Found, segment: Segment) -> _Window:
         max(0, int(segment.left - side)),
         min(sheet.grey.shape[1], int(np.ceil(segment.right + side))),
     )
-    rows = np.arange(top, low)[:, None] + np.round(fall * (columns - centre)).astype(int)
-    outside = (rows < 0) | (rows >= len(sheet.grey))
-    at = np.clip(rows, 0, len(sheet.grey) - 1), columns[None]
-    kept = np.concatenate([[False], stays])[found.pieces.labels[at]] & ~outside
-    grey = np.where(outside, np.uint8(255), sheet.grey[at])
-    foreign = (sheet.ink[at] > 0) & ~kept & ~outside
+    dips = np.round(fall * (columns - centre)).astype(int)
+    grey, ink, labels = (
+        _level(image[:, columns[0] : columns[-1] + 1], top, low, dips, blank)
+        for image, blank in ((sheet.grey, 255), (sheet.ink, 0), (found.pieces.labels, 0))
+    )
+    kept = np.concatenate([[False], stays])[labels]
+    foreign = (ink > 0) & ~kept
     rise = top - fall * (centre - columns[0])
     to_sheet = np.array([[1.0, 0.0, columns[0]], [fall, 1.0, rise], [0.0, 0.0, 1.0]])
     return _Window(_painted_over(grey, foreign, kept), kept, to_sheet)
+
+
+def _level(
+    image: Num[np.ndarray, "H w"], top: int, low: int, dips: Int[np.ndarray, " w"], blank: int
+) -> Num[np.ndarray, "h w"]:
+    """Rows of an image from top to low, each column as much further down as it dips."""
+    first, last = top + int(dips.min()), low + int(dips.max())
+    over, under = max(0, -first), max(0, last - len(image))
+    crop = image[max(0, first) : max(0, last)]
+    if over or under:
+        crop = np.pad(crop, ((over, under), (0, 0)), constant_values=blank)
+    if not dips.any():
+        return crop
+    return np.take_along_axis(crop, np.arange(low - top)[:, None] + dips - dips.min(), axis=0)
 
 
 def _fall(boxes: Int[np.ndarray, "N 4"], segment: Segment) -> float:
@@ -125,11 +140,18 @@ def _fall(boxes: Int[np.ndarray, "N 4"], segment: Segment) -> float:
         return 0.0
     x, y = (letters[:, 0] + letters[:, 2]) / 2, letters[:, 3].astype(float)
     for _ in range(3):
-        slope, base = np.polyfit(x, y, 1)
+        slope, base = _straight(x, y)
         off = np.abs(y - slope * x - base)
-        near = off <= max(1.0, 1.5 * float(np.median(off)))
+        near = off <= max(1.0, 1.5 * median(off))
         x, y = x[near], y[near]
     return float(slope) if abs(slope) * segment.width > 0.3 * segment.letter else 0.0
+
+
+def _straight(x: Float[np.ndarray, " K"], y: Float[np.ndarray, " K"]) -> tuple[float, float]:
+    """Slope and height at zero of the line with the least squares."""
+    across, down = x.mean(), y.mean()
+    slope = float((x - across) @ (y - down) / max(1e-9, (x - across) @ (x - across)))
+    return slope, float(down - slope * across)
 
 
 def _extent(
