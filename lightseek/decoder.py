@@ -298,31 +298,36 @@ class DeepSequences:
         max_tokens: int,
         padding: Bool[Tensor, "B P"] | None,
     ) -> None:
-        self.decoder, self.prompt, self.padding = decoder, prompt, padding
+        self.decoder, self.prompt = decoder, prompt
         batch, length = prompt.shape[:2]
         room = length + max_tokens
         self.cache = KvCache(decoder.config, batch=batch, like=prompt)
-        positions = torch.arange(room, device=prompt.device).expand(batch, -1)
-        if padding is None:
-            positions = positions[:1]
-        else:
-            positions = (positions - padding.sum(1, keepdim=True)).clamp(min=0)
-        self.rotary = decoder.rotary(positions, prompt)
+        at = torch.arange(room, device=prompt.device)[None]
+        self.rotary = decoder.rotary(at, prompt)
+        self.filling: Tensor | None = None
+        """Scores that hide what shorter prompts are filled up with."""
+        if padding is not None:
+            at = (at - padding.sum(1, keepdim=True)).clamp(min=0)
+            self.rotary = Rotary(*(angles[0, 0, at][:, None] for angles in self.rotary))
+            # a finite score: a row that sees padding alone must not become NaN
+            low = torch.finfo(prompt.dtype).min / 2
+            hidden = F.pad(padding, (0, max_tokens))[:, None, None]
+            self.filling = prompt.new_zeros(hidden.shape).masked_fill(hidden, low)
 
     def prefill(self) -> Float[Tensor, "B D"]:
         """Run the prompt and return the hidden state that predicts the first token."""
         length = self.prompt.shape[1]
         # the last prompt token predicts: only the visual tokens before it see both ways
         bias = attention_bias(self.decoder.config, length, length - 1, like=self.prompt)
-        if self.padding is not None:
-            bias = bias + self._padding_bias(length)
+        if self.filling is not None:
+            bias = bias + self.filling[..., :length]
         hidden = self.decoder(self.prompt, self.rotary.at(0, length), bias, self.cache)
         return hidden[:, -1]
 
     def next(self, x: Float[Tensor, "R 1 D"]) -> Float[Tensor, "R D"]:
         """Write one token a sequence and return the hidden state that predicts the next."""
         at = self.cache.length
-        bias = None if self.padding is None else self._padding_bias(at + 1)
+        bias = None if self.filling is None else self.filling[..., : at + 1]
         window = self.decoder.config.sliding_window
         prompt_length = self.prompt.shape[1]
         if window is not None and at + 1 - window > prompt_length:
@@ -333,16 +338,9 @@ class DeepSequences:
     def select(self, rows: Int[Tensor, " R"]) -> None:
         """Keep these sequences, in this order."""
         self.cache.select(rows)
-        if self.padding is not None:
-            self.padding = self.padding[rows]
-            self.rotary = type(self.rotary)(self.rotary.cos[rows], self.rotary.sin[rows])
-
-    def _padding_bias(self, length: int) -> Float[Tensor, "B 1 1 M"]:
-        assert self.padding is not None
-        seen = F.pad(self.padding, (0, length - self.padding.shape[1]))
-        # a finite score: a row that sees padding alone must not become NaN
-        low = torch.finfo(self.prompt.dtype).min / 2
-        return self.prompt.new_zeros(seen.shape).masked_fill(seen, low)[:, None, None]
+        if self.filling is not None:
+            self.filling = self.filling[rows]
+            self.rotary = Rotary(self.rotary.cos[rows], self.rotary.sin[rows])
 
 
 def attention_bias(
