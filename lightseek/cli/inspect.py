@@ -43,8 +43,8 @@ def info(model: str, json_: bool) -> None:
     multiple=True,
     default=("nano",),
     metavar="NAME",
-    help="A model, a model folder, a hub id, tesseract or rapidocr; give it again to compare. "
-    "[default: nano]",
+    help="A model, a model folder, a hub id, tesseract, tesseract-by-page or rapidocr; give it "
+    "again to compare. [default: nano]",
 )
 @click.option("--device", help="Of models: cpu, cuda or mps. [default: the GPU if there is one]")
 @click.option("--limit", type=click.IntRange(min=1), help="Files of each set to read.")

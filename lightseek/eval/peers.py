@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from importlib.metadata import version
@@ -124,24 +125,60 @@ def tesseract(threads: int) -> Peer:
     Raises:
         MissingExtraError: If the program or its languages are not installed.
     """
-    installed = _run_tesseract("--list-langs").stdout.split()
-    languages = [name for name in LANGUAGES if name in installed]
-    if not languages:
-        raise MissingExtraError(f"tesseract has none of our languages: {_CURE}")
+    languages = _find_languages()
 
     def read(images: Sequence[Image.Image], kind: Kind) -> list[Text]:
-        options = ["-l", "+".join(languages), "--psm", str(kind.value)]
+        options = [*languages, "--psm", str(kind.value)]
         texts: list[Text] = [None] * len(images)
-        with TemporaryDirectory() as folder, ThreadPoolExecutor(threads) as pool:
-            files = [Path(folder, f"{i}.png") for i in range(len(images))]
-            for image, file in zip(images, files, strict=True):
-                image.save(file, compress_level=1)
+        with _saved(images) as files, ThreadPoolExecutor(threads) as pool:
             shares = [files[k::threads] for k in range(threads)]
             for k, share in enumerate(pool.map(_read_files, shares, [options] * threads)):
                 texts[k::threads] = share
         return texts
 
-    return Peer(f"tesseract {_run_tesseract('--version').stdout.split()[1]}", read)
+    return Peer(_find_version(), read)
+
+
+def tesseract_by_page(threads: int) -> Peer:
+    """The `tesseract` program as people call it: once for each image, with threads of its own.
+
+    Args:
+        threads: Not asked for: the program starts as many as it likes.
+
+    Raises:
+        MissingExtraError: If the program or its languages are not installed.
+    """
+    languages = _find_languages()
+
+    def read(images: Sequence[Image.Image], kind: Kind) -> list[Text]:
+        options = [*languages, "--psm", str(kind.value)]
+        with _saved(images) as files:
+            calls = [_run_tesseract(str(file), "-", *options, limited=False) for file in files]
+        return [None if call.returncode else call.stdout.removesuffix("\f") for call in calls]
+
+    return Peer(f"{_find_version()} by page", read)
+
+
+def _find_languages() -> list[str]:
+    installed = _run_tesseract("--list-langs").stdout.split()
+    languages = [name for name in LANGUAGES if name in installed]
+    if not languages:
+        raise MissingExtraError(f"tesseract has none of our languages: {_CURE}")
+    return ["-l", "+".join(languages)]
+
+
+def _find_version() -> str:
+    return f"tesseract {_run_tesseract('--version').stdout.split()[1]}"
+
+
+@contextmanager
+def _saved(images: Sequence[Image.Image]) -> Iterator[list[Path]]:
+    """Images as files that are there for a while."""
+    with TemporaryDirectory() as folder:
+        files = [Path(folder, f"{i}.png") for i in range(len(images))]
+        for image, file in zip(images, files, strict=True):
+            image.save(file, compress_level=1)
+        yield files
 
 
 def _read_files(files: Sequence[Path], options: Sequence[str]) -> list[Text]:
@@ -160,11 +197,16 @@ def _read_files(files: Sequence[Path], options: Sequence[str]) -> list[Text]:
     return _read_files(files[:half], options) + _read_files(files[half:], options)
 
 
-def _run_tesseract(*words: str) -> subprocess.CompletedProcess[str]:
+def _run_tesseract(*words: str, limited: bool = True) -> subprocess.CompletedProcess[str]:
+    """Call the program, with one thread where it is limited."""
+    environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    if not limited:
+        # what our own command line sets, from a shell it would not get
+        environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
     try:
         return subprocess.run(
             ["tesseract", *words],
-            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
+            env=environment,
             capture_output=True,
             encoding="utf-8",
             check=False,
@@ -203,5 +245,9 @@ def rapidocr(threads: int) -> Peer:
     return Peer(f"rapidocr {version('rapidocr')}", read)
 
 
-PEERS = {"tesseract": tesseract, "rapidocr": rapidocr}
+PEERS = {
+    "tesseract": tesseract,
+    "tesseract-by-page": tesseract_by_page,
+    "rapidocr": rapidocr,
+}
 """By the names that the command line gives them."""

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from PIL import Image
 from lightseek.document import Status
 from lightseek.errors import MissingExtraError
 from lightseek.eval import peers
-from lightseek.eval.peers import Kind, Peer, find_kind, rapidocr, tesseract
+from lightseek.eval.peers import Kind, Peer, find_kind, rapidocr, tesseract, tesseract_by_page
 from lightseek.eval.suite import Engine
 
 
@@ -19,15 +19,20 @@ class Program:
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
+        self.environments: list[dict[str, str]] = []
 
-    def __call__(self, words: Sequence[str], **options: object) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, words: Sequence[str], *, env: dict[str, str], **options: object
+    ) -> subprocess.CompletedProcess[str]:
         self.calls.append(list(words[1:]))
+        self.environments.append(env)
         if words[1] == "--list-langs":
             return self._done("List of languages (3):\nfra\neng\nosd\n")
         if words[1] == "--version":
             return self._done("tesseract 9.8.7\n leptonica\n")
         texts = []
-        for name in Path(words[1]).read_text().splitlines():
+        listed = Path(words[1])
+        for name in [listed] if listed.suffix == ".png" else listed.read_text().splitlines():
             with Image.open(name) as image:
                 height = image.height
             if height == 13:
@@ -60,13 +65,15 @@ def test_the_median_height_says_what_a_set_holds() -> None:
     assert find_kind([90, 1600, 2200]) is Kind.PAGE
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("make", "threads"), [(tesseract, 1), (tesseract, 2), (tesseract, 3), (tesseract_by_page, 2)]
+)
 def test_tesseract_reads_all_in_order_whatever_fails(
-    program: Program, tmp_path: Path, threads: int
+    program: Program, tmp_path: Path, make: Callable[[int], Peer], threads: int
 ) -> None:
     files = save(tmp_path, 30, 31, 13, 33, 34)
     files.insert(1, tmp_path / "missing.png")
-    documents = list(tesseract(threads).read_all(files))
+    documents = list(make(threads).read_all(files))
     assert [d.source for d in documents] == list(map(str, files))
     pages = [page for document in documents for page in document.pages]
     assert [page.text for page in pages] == ["30 px\n", "", "31 px\n", "", "33 px\n", "34 px\n"]
@@ -83,6 +90,19 @@ def test_tesseract_knows_our_languages_and_what_the_images_are(
     list(peer.read_all(save(tmp_path, 30)))
     assert peer.name == "tesseract 9.8.7"
     assert program.calls[-1][2:] == ["-l", "eng+fra", "--psm", "7"]
+
+
+def test_tesseract_as_people_call_it_has_a_process_and_its_own_threads_for_each_image(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "10000")
+    list(tesseract(2).read_all(save(tmp_path, 30, 31)))
+    assert program.environments[-1]["OMP_THREAD_LIMIT"] == "1"
+    peer, before = tesseract_by_page(2), len(program.calls)
+    list(peer.read_all(save(tmp_path, 30, 31)))
+    assert peer.name == "tesseract 9.8.7 by page"
+    assert len(program.calls) - before == 2
+    assert not {"OMP_THREAD_LIMIT", "GOMP_SPINCOUNT"} & program.environments[-1].keys()
 
 
 def test_few_images_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
