@@ -26,7 +26,7 @@ def main(source: str, target: str) -> None:
                 views = to_views(torch.from_numpy(strip.image)[None])
                 found = model.encoder(views).tokens[0].flatten(0, 1)
                 middles = TOKEN_PX * (np.arange(len(found)) + 0.5)
-                spots = np.stack([middles, np.full(len(found), TOKEN_PX / 2)])
+                spots = np.stack([middles, np.full(len(found), strip.image.shape[0] / 2)])
                 tokens.append(found.numpy())
                 places.append((strip.to_page[:, :2] @ spots).T + strip.to_page[:, 2])
     np.savez(target, tokens=np.concatenate(tokens), places=np.concatenate(places))

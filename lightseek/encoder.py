@@ -265,7 +265,7 @@ class SamEncoder(nn.Module):
         """Encode views.
 
         Args:
-            views: Pixels from -1 to 1, sides multiples of 64.
+            views: Pixels from -1 to 1, sides multiples of `PATCH_PX`.
             first_col: Column of the position table under the view's left edge, in patches.
 
         Returns:
@@ -352,7 +352,7 @@ class ClipEncoder(nn.Module):
 
 
 class DeepEncoder(nn.Module):
-    """Views to visual tokens: one or two for every 64 x 64 px."""
+    """Views to visual tokens: one or two for every 64 x 64 px that a view begins."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -365,7 +365,7 @@ class DeepEncoder(nn.Module):
         """Encode views of one size.
 
         Args:
-            views: Pixels from -1 to 1, sides multiples of 64.
+            views: Pixels from -1 to 1, sides multiples of `PATCH_PX`.
             first_col: Column of the position tables under the left edge, in visual tokens.
         """
         local, necked = self.sam(views, first_col * COMPRESSION)

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from lightseek.blocks import STRIP_HEIGHT
 from lightseek.errors import UsageError
 from lightseek.generate import Decoding, Generated, generate
 from lightseek.grounding import IMAGE, find_prompt
@@ -30,13 +31,13 @@ from lightseek.readings import StripText
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import Mode, PageViews, find_mode
 
-PX_PER_CHARACTER = 4 * 64
-"""No printed character of a strip, in a line of 64 px, is narrower on average than 4 px: bounds the
+PX_PER_CHARACTER = 4 * STRIP_HEIGHT
+"""No printed character of a strip of one line is narrower on average than 4 px: bounds the
 tokens of a strip."""
 SPARE_TOKENS = 20
-ENCODED_PX = 64 * 512 * 64
+ENCODED_PX = 64 * 512 * STRIP_HEIGHT
 """Pixels of all strips that are encoded at once: more gain nothing and cost memory."""
-DECODED_AT_ONCE = 128
+DECODED_AT_ONCE = 256
 """Strips whose next characters are found together, whatever their width."""
 
 

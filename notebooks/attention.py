@@ -29,7 +29,7 @@ print(told.page.text)
 # ## What the encoder made of it
 #
 # A vector for each cell, as colours: SAM's are local and fine, those of the compressor and of CLIP
-# stand for 64 x 64 px of a strip. Cells of like colour have like vectors.
+# stand for 64 x 32 px of a strip. Cells of like colour have like vectors.
 
 # %%
 features = paint_all_features(told)

@@ -19,7 +19,7 @@ from lightseek.weights import load_model
 # ## Cut
 #
 # The page is cut along its white space into lines, and every line is brought to one height: a
-# strip of at most 1024 x 64 px. Reading order is that of the boxes' colours, blue to red.
+# strip of at most 1024 x 32 px. Reading order is that of the boxes' colours, blue to red.
 
 # %%
 page = Image.open("examples/letter.png")
@@ -66,7 +66,7 @@ for name, value in {
 # %% [markdown]
 # Vectors as colours: their first three principal components are red, green and blue. SAM's follow
 # the strokes; the compressor and CLIP leave sixteen cells, each of which must hold what is written
-# in 64 x 64 px.
+# in 64 x 32 px.
 
 
 # %%

@@ -32,7 +32,7 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## What is read
 #
-# A number on a strip of 128 x 64 px, printed in the fonts of the package. One family is kept aside:
+# A number on a strip of 128 x 32 px, printed in the fonts of the package. One family is kept aside:
 # the model is only ever asked to read it. The renderer knows where every character stands, and
 # which one covers each cell of 4 x 8 px.
 
@@ -68,7 +68,7 @@ beside([draw(press, random.Random(i)) for i in range(12)])
 nano = preset("nano")
 narrow = {"dim": 96, "heads": 4, "mlp_dim": 192}
 stem = tuple(StemStage(dim=dim, residuals=0) for dim in (12, 24, 48))
-patches = Rows(rows=4, cols=WIDTH // 16)
+patches = Rows(rows=2, cols=WIDTH // 16)
 config = replace(
     nano,
     name="tiny",

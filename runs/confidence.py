@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from rapidfuzz.distance import Levenshtein
 
+from lightseek.blocks import STRIP_HEIGHT
 from lightseek.data.corpus import Corpus
 from lightseek.data.fonts import load_faces, split_families
 from lightseek.data.strips import StripRenderer, StripSample
@@ -104,8 +105,8 @@ def show_calibration(sure: Float[np.ndarray, " N"], right: Bool[np.ndarray, " N"
 
 def ruled(rng: np.random.Generator, width: int) -> Grey:
     """Rules, some with uprights."""
-    image = np.full((64, width), 255, np.uint8)
-    for y in rng.integers(4, 60, rng.integers(1, 5)).tolist():
+    image = np.full((STRIP_HEIGHT, width), 255, np.uint8)
+    for y in rng.integers(2, 30, rng.integers(1, 5)).tolist():
         cv2.line(
             image, (5, y), (width - 5, y + int(rng.integers(-1, 2))), 40, int(rng.integers(1, 4))
         )
@@ -116,24 +117,25 @@ def ruled(rng: np.random.Generator, width: int) -> Grey:
 
 def noise(rng: np.random.Generator, width: int) -> Grey:
     """Grain."""
-    grain = rng.normal(rng.integers(120, 235), rng.integers(10, 80), (64, width))
+    grain = rng.normal(rng.integers(120, 235), rng.integers(10, 80), (STRIP_HEIGHT, width))
     return grain.clip(0, 255).astype(np.uint8)
 
 
 def dirt(rng: np.random.Generator, width: int) -> Grey:
     """Specks."""
-    return np.where(rng.random((64, width)) < rng.uniform(0.005, 0.1), 0, 255).astype(np.uint8)
+    dots = rng.random((STRIP_HEIGHT, width)) < rng.uniform(0.005, 0.1)
+    return np.where(dots, 0, 255).astype(np.uint8)
 
 
 def texture(rng: np.random.Generator, width: int) -> Grey:
     """What a photograph shows."""
-    small = rng.integers(0, 256, (rng.integers(4, 24), width // 16)).astype(np.uint8)
-    return np.asarray(cv2.resize(small, (width, 64), interpolation=cv2.INTER_CUBIC))
+    small = rng.integers(0, 256, (rng.integers(2, 12), width // 16)).astype(np.uint8)
+    return np.asarray(cv2.resize(small, (width, STRIP_HEIGHT), interpolation=cv2.INTER_CUBIC))
 
 
 def halftone(rng: np.random.Generator, width: int) -> Grey:
     """The same as dots."""
-    y, x = np.mgrid[:64, :width]
+    y, x = np.mgrid[:STRIP_HEIGHT, :width]
     turn, pitch = rng.uniform(0, np.pi), 2 * np.pi / rng.uniform(3, 9)
     across, down = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     screen = 127.5 * (1 + np.sin(across * pitch) * np.sin(down * pitch))
@@ -142,42 +144,44 @@ def halftone(rng: np.random.Generator, width: int) -> Grey:
 
 def hatching(rng: np.random.Generator, width: int) -> Grey:
     """Slanted lines."""
-    image = np.full((64, width), 255, np.uint8)
-    for x in range(-64, width, int(rng.integers(4, 15))):
-        cv2.line(image, (x, 63), (x + int(rng.integers(20, 64)), 0), 0, 1)
+    image = np.full((STRIP_HEIGHT, width), 255, np.uint8)
+    for x in range(-STRIP_HEIGHT, width, int(rng.integers(4, 15))):
+        top = x + int(rng.integers(10, STRIP_HEIGHT))
+        cv2.line(image, (x, STRIP_HEIGHT - 1), (top, 0), 0, 1)
     return image
 
 
 def strokes(rng: np.random.Generator, width: int) -> Grey:
     """Pen strokes and parts of drawings."""
-    image = np.full((64, width), 255, np.uint8)
+    image = np.full((STRIP_HEIGHT, width), 255, np.uint8)
     for _ in range(rng.integers(2, 14)):
-        start = np.array([rng.integers(10, width - 10), 32])
-        path = start + np.cumsum(rng.normal(0, 14, (6, 2)), axis=0)
+        start = np.array([rng.integers(10, width - 10), STRIP_HEIGHT // 2])
+        path = start + np.cumsum(rng.normal(0, 7, (6, 2)), axis=0)
         cv2.polylines(image, [path.astype(np.int32)], False, 0, int(rng.integers(1, 4)))
     return image
 
 
 def bars(rng: np.random.Generator, width: int) -> Grey:
     """A bar code."""
-    return np.tile(np.repeat(rng.integers(0, 2, width // 2) * 255, 2).astype(np.uint8), (64, 1))
+    row = np.repeat(rng.integers(0, 2, width // 2) * 255, 2).astype(np.uint8)
+    return np.tile(row, (STRIP_HEIGHT, 1))
 
 
 def blank(rng: np.random.Generator, width: int) -> Grey:
     """Paper."""
-    return np.full((64, width), rng.integers(200, 256), np.uint8)
+    return np.full((STRIP_HEIGHT, width), rng.integers(200, 256), np.uint8)
 
 
 def foreign(font: str, letters: range, rng: np.random.Generator, width: int) -> Grey:
     """Words of another script."""
-    face = ImageFont.truetype(font, int(rng.integers(26, 42)))
+    face = ImageFont.truetype(font, int(rng.integers(16, 26)))
     text = ""
     while face.getlength(text) < width - 20:
         text += "".join(map(chr, rng.choice(letters, rng.integers(2, 10)).tolist())) + " "
     while face.getlength(text) > width - 12:
         text = text[:-1]
-    image = Image.new("L", (width, 64), 255)
-    ImageDraw.Draw(image).text((6, 8), text, font=face, fill=30)
+    image = Image.new("L", (width, STRIP_HEIGHT), 255)
+    ImageDraw.Draw(image).text((6, 2), text, font=face, fill=30)
     return np.asarray(image)
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightseek.bench.machine import best_seconds, matrix_rate, peak_memory, processor, read_rate
-from lightseek.config import ModelConfig
+from lightseek.blocks import STRIP_HEIGHT
+from lightseek.config import ModelConfig, num_tokens
 from lightseek.generate import Decoding, generate_steps
 from lightseek.info import active
 from lightseek.model import LightSeekOCR
@@ -28,7 +29,7 @@ QUESTION = 11
 """Tokens of a prompt beside those of the page."""
 TILES = Grid(cols=2, rows=3)
 """Of a page in portrait, in the mode gundam."""
-STRIPS = (64, 64, 512)
+STRIPS = (64, STRIP_HEIGHT, 512)
 """Views that are read together, their height and width, of models that read strips."""
 
 
@@ -150,7 +151,7 @@ def sample_pages(
 def prompt_length(config: ModelConfig) -> int:
     """Tokens that the decoder reads before it writes."""
     if not config.decoder.row_marks:
-        return STRIPS[2] // 64 + 1
+        return num_tokens(*STRIPS[1:]) + 1
     return num_positions(MODES["base"], UNTILED) + QUESTION
 
 

@@ -20,10 +20,9 @@ from lightseek.blocks.segments import Found
 from lightseek.blocks.sieve import Segment
 from lightseek.document import Box
 
-STRIP_HEIGHT = 64
+STRIP_HEIGHT = 32
+"""As high as a line, from its highest ink to its lowest."""
 STRIP_WIDTHS = tuple(range(128, 1025, 64))
-LINE_HEIGHT = 40
-"""Pixels of a strip between the highest and the lowest ink of its line, neighbours aside."""
 MARGIN = 4
 """Pixels of a strip beside its line."""
 _MAX_ENLARGEMENT = 3.0
@@ -64,7 +63,7 @@ def cut_strips(sheet: Sheet, found: Found, segment: Segment, page: Box) -> list[
     """Cut one segment into as many strips as its length needs."""
     window = _window(sheet, found, segment)
     inked = _inked_columns(window.kept)
-    scale = min(LINE_HEIGHT / len(window.grey), _MAX_ENLARGEMENT)
+    scale = min(STRIP_HEIGHT / len(window.grey), _MAX_ENLARGEMENT)
     room = STRIP_WIDTHS[-1] - 2 * MARGIN
     count = max(1, int(np.ceil(len(inked) * scale / (room * _MAX_SQUEEZE))))
     to_page = sheet.to_page @ window.to_sheet
@@ -295,6 +294,5 @@ def _bounds(
 
 def _guess(strip: Strip, first: float, last: float) -> tuple[float, float, float, float]:
     """Where a word would be that was read where no ink is left."""
-    half = LINE_HEIGHT / 4
-    middle = STRIP_HEIGHT / 2
-    return first - half, middle - half, last + half, middle + half
+    quarter = STRIP_HEIGHT / 4
+    return first - quarter, quarter, last + quarter, 3 * quarter

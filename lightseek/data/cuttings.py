@@ -30,7 +30,7 @@ from lightseek.data.typesetting import SetPage
 STRIP_WIDTHS = (256, 512, 1024)
 _SPARE_BODIES = 0.4
 """Cut out above and below the line at most, in heights of a letter."""
-_EM_PX = 31.0
+_EM_PX = 24.0
 """Size of the type that makes it so high, roughly."""
 _FAR_GAP = (1.5, 3.5)
 """In heights of a letter: parts two strips."""
@@ -199,7 +199,7 @@ def _mount(
     difficulty: float,
 ) -> tuple[UInt8[np.ndarray, "h w"], Float[np.ndarray, "2 3"]]:
     """The cutting at another size on a strip of paper, and where its pixels are now."""
-    squeeze = min(1.0, (width - 2 * MARGIN) / size[0])
+    squeeze = min(1.0, (width - 2 * MARGIN) / size[0], LINE_PX / size[1])
     across, down = (max(1, round(side * squeeze)) for side in size)
     cutting = degrade.resize(image, rng, width=across, height=down)
     cutting = degrade.finish(cutting, rng, difficulty)

@@ -51,6 +51,8 @@ class Type:
         cap_height, x_height = (-self.ink(c)[1] for c in "Hx")
         self.body_height = max(1.0, min(cap_height, 1.6 * x_height))
         """From the baseline to the top of what nearly all characters fill."""
+        self.letter_height = -min(self.ink(c)[1] for c in "Hd") + max(self.ink(c)[3] for c in "gp")
+        """From the top of the highest plain letters to the foot of the lowest."""
 
     def advance(self, character: str) -> float:
         """Pixels to the next character."""

@@ -17,13 +17,14 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 
 from lightseek.blocks.ink import flattened
-from lightseek.blocks.strips import MARGIN
+from lightseek.blocks.strips import MARGIN, STRIP_HEIGHT
 from lightseek.data import degrade
 from lightseek.data.lettering import Line, PrintedLine
 
-CUT_PX = (36.0, 46.0)
+CUT_PX = (0.85 * STRIP_HEIGHT, STRIP_HEIGHT)
 """Height on a strip of what is cut out around a line."""
-
+_USUAL, _FINE = 1.3, 1.8
+"""Pixels of the sheet for one of the strip, at 200 dpi and from 300 dpi on."""
 
 Press = Literal["print", "typewriter", "receipt"]
 PRESSES: tuple[Press, ...] = get_args(Press)
@@ -42,7 +43,7 @@ class Look:
 
     press: Press
     line_px: float
-    """Ascender to descender, in pixels of the strip."""
+    """Pitch of lines set solid, in pixels of the strip."""
     scale_x: float
     scale_y: float
     """Pixels of the sheet for one of the strip; where they differ, letters are wide or narrow."""
@@ -71,17 +72,20 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         return rng.random() < probability * difficulty
 
     draw = rng.random() / max(difficulty, 1e-9)
-    press = press or ("typewriter" if draw < 0.12 else "receipt" if draw < 0.18 else "print")
-    scale = rng.choice((1.4, 2, 2) if press == "receipt" else (1, 1, 1, 1, 0.6, 0.75, 1.4, 2, 2, 2))
+    press = press or ("typewriter" if draw < 0.13 else "receipt" if draw < 0.22 else "print")
+    fine, coarse = (_FINE, 2.6, 2.6), (0.8, 1.0)
+    scale = rng.choice(fine if press == "receipt" else (*[_USUAL] * 4, *coarse, *fine, 2.6))
     stretch = 1.0
-    if chance(0.3):
+    if press == "receipt" and chance(0.5):
+        stretch = rng.uniform(0.6, 1.9)
+    elif chance(0.3):
         stretch = rng.uniform(0.8, 1.2) if rng.random() < 0.8 else rng.uniform(0.65, 1.6)
-    bilevel = chance(0.5 if scale >= 1.4 else 0.4 if scale < 1 else 0.08)
+    bilevel = chance(0.5 if scale >= _FINE else 0.4 if scale in coarse else 0.08)
     paper = 255 - round(70 * rng.random() ** 1.5 * difficulty)
     ink = rng.randint(0, 110) if rng.random() < 0.85 else rng.randint(80, 150)
     return Look(
         press=press,
-        line_px=rng.uniform(20, 58) if rng.random() < 0.5 else rng.uniform(28, 46),
+        line_px=rng.uniform(17, 38) if rng.random() < 0.5 else rng.uniform(27, 38),
         scale_x=scale * stretch,
         scale_y=scale,
         paper=255 if bilevel else paper,
@@ -192,7 +196,9 @@ def _print_rules(
     within = [gap.x + gap.advance * rng.uniform(0.3, 0.7) for gap in gaps]
     for x, probability in (*((x, 0.02) for x in beside), *((x, 0.15) for x in within)):
         if chance(probability):
-            draw.line((x, 0, x, sheet.height), fill=look.ink, width=thickness)
+            # rules of a table may end where letters do
+            ends = (above, below) if rng.random() < 0.5 else (0.0, sheet.height)
+            draw.line((x, ends[0], x, ends[1]), fill=look.ink, width=thickness)
 
 
 def wear(
@@ -205,8 +211,8 @@ def wear(
 
     scale, typed = look.scale_y, look.press == "typewriter"
     if chance(0.08):
-        image = degrade.specks(image, rng, scale=scale)
-    if scale >= 1.4 and chance(0.35 if typed else 0.2):
+        image = degrade.specks(image, rng, scale=scale / _USUAL)
+    if scale >= _FINE and chance(0.35 if typed else 0.2):
         image = degrade.ink_spread(image, rng)
     if look.press == "receipt" and not look.bilevel and rng.random() < 0.5:
         image = degrade.dot_matrix(image, rng, pitch=look.line_px * scale / rng.uniform(18, 28))
@@ -215,20 +221,22 @@ def wear(
         image = degrade.fade(image, rng)
     matrix = np.eye(2, 3)
     if chance(0.15):
-        limit = min(1.0, 512 * scale / image.shape[1])
+        limit = min(1.0, 256 * scale / image.shape[1])
         image, matrix = degrade.rotate(image, rng, max_degrees=limit)
     if look.bilevel:
         image = _to_bilevel(rng, image, look)
     elif chance(0.7 if typed else 0.25):
-        image = degrade.blur(image, rng, scale=scale * (rng.uniform(0.6, 1.6) if typed else 0.8))
+        strength = rng.uniform(0.6, 2.2) if typed else 0.8
+        image = degrade.blur(image, rng, scale=scale / _USUAL * strength)
     if chance(0.07):
-        image = degrade.low_resolution(image, rng, scale=rng.uniform(0.4, 0.65) / scale)
+        share = rng.uniform(0.52, 0.84) / scale
+        image = degrade.low_resolution(image, rng, scale=min(1.0, share))
     return image, matrix
 
 
 def _to_bilevel(rng: random.Random, image: degrade.Grey, look: Look) -> degrade.Grey:
-    if look.scale_y < 1 or rng.random() < 0.6:
-        return degrade.bilevel(image, rng, enlarged=look.scale_y > 1)
+    if look.scale_y < _USUAL or rng.random() < 0.6:
+        return degrade.bilevel(image, rng, enlarged=look.scale_y > _USUAL)
     # a scan in which capitals are 12 to 16 pixels high
     share = rng.uniform(18, 28) / (look.line_px * look.scale_y)
     return degrade.low_resolution(image, rng, scale=min(1.0, share), black_and_white=True)

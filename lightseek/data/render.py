@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from lightseek.blocks import cut_page
-from lightseek.config import TOKEN_PX
+from lightseek.config import num_tokens
 from lightseek.data.corpus import clean
 from lightseek.data.fonts import SHIPPED, Face, load_faces
 from lightseek.data.kinds import BLOCK, LINE, Hand, Manuscript, Paper
@@ -90,8 +90,7 @@ def visual_tokens(image: Image.Image, mode: str) -> int:
         found = find_mode(mode)
         return num_visual_tokens(found, choose_grid(*image.size, found))
     lines = (line for block in cut_page(image.convert("RGB")) for line in block.lines)
-    sizes = (strip.image.shape for line in lines for strip in line.strips)
-    return sum((height // TOKEN_PX) * (width // TOKEN_PX) for height, width in sizes)
+    return sum(num_tokens(*strip.image.shape) for line in lines for strip in line.strips)
 
 
 A4 = find_paper("a4")

@@ -2,7 +2,7 @@
 
     text -> look -> set glyphs -> print -> wear -> bring to size -> StripSample
 
-A strip has one line, or a few of one look. It is printed at 0.6 to 2 times its final size, worn
+A strip has one line, or a few of one look. It is printed at 0.8 to 2.6 times its final size, worn
 there, and brought to size, as scanners do. What is drawn and what is labelled may differ
 (`corpus.to_label`). Knows nothing of models, nor of where text and faces come from.
 
@@ -19,13 +19,14 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Int16, UInt8
 
+from lightseek.blocks.strips import STRIP_HEIGHT
 from lightseek.data import degrade
 from lightseek.data.corpus import to_label
 from lightseek.data.fonts import Face
 from lightseek.data.lettering import Extent, Glyph, Line, PrintedLine, Type
 from lightseek.data.press import Look, Press, Sheet, cut_out, draw_look, print_lines, wear
 
-LINE_PX = 64
+LINE_PX = STRIP_HEIGHT
 """Height of a strip for each of its lines."""
 CELL_WIDTH, CELL_HEIGHT = 4, 8
 """Pixels of one cell of the glyph map."""
@@ -36,6 +37,7 @@ _OPENING, _CLOSING = "“«„", ";:?!”»"
 """Marks that old letterpress sets apart from the word."""
 _CUT_SHARE = 0.6
 """Of single lines at full difficulty, those that look as if they came from the cutter."""
+_MONOSPACED_RECEIPTS = 0.6
 _MIN_TYPE_PX = 8
 _MAX_CACHED_TYPES = 512
 
@@ -98,14 +100,19 @@ class StripRenderer:
         look = draw_look(rng, difficulty, press)
         height = lines * LINE_PX
         sheet = Sheet(round(width * look.scale_x), round(height * look.scale_y))
-        types = self._choose_types(rng, look, round(LINE_PX * look.scale_y))
+        room = LINE_PX * look.scale_y
+        types = self._choose_types(rng, look, room)
         words = unicodedata.normalize("NFC", text).split()
         left, right = _margins(rng, width, look)
         rows = self._set_rows(rng, words, types, look, (left, right), lines)
+        excess = max(sum(_reach(row)) for row in rows) / room
+        if excess > 1:  # accents on capitals, tall brackets
+            types = self._smaller(types[0], excess), self._smaller(types[1], excess)
+            rows = self._set_rows(rng, words, types, look, (left, right), lines)
         if rows[0] and rng.random() < 0.06 * difficulty:
             shift = rng.uniform(0, max(0.0, right - max(row[-1].right for row in rows)))
             rows = [[glyph._replace(x=glyph.x + shift) for glyph in row] for row in rows]
-        baselines = _baselines(rng, types[0], sheet.height, len(rows))
+        baselines = _baselines(rng, rows, types[0], sheet.height)
         printed_lines = [
             Line(row, types[0], baseline, left, row[-1].right if row else left)
             for row, baseline in zip(rows, baselines, strict=True)
@@ -122,21 +129,24 @@ class StripRenderer:
             to_strip = place @ np.vstack([to_strip, [0, 0, 1]])
         return label_strip(image, lines_on_it, to_strip, self._ids)
 
-    def _choose_types(self, rng: random.Random, look: Look, room: int) -> tuple[Type, Type]:
+    def _choose_types(self, rng: random.Random, look: Look, room: float) -> tuple[Type, Type]:
         """The face of lines in so high a room, and another of its family for some of the words."""
         families = {
             "print": self._families,
             "typewriter": self._typewriters,
-            "receipt": self._monospaced,
+            "receipt": self._monospaced if rng.random() < _MONOSPACED_RECEIPTS else self._families,
         }[look.press]
         family = rng.choice(families)
         px = max(_MIN_TYPE_PX, int(look.line_px * look.scale_y / rng.uniform(1.15, 1.3)))
         face, other = rng.choice(family), rng.choice(family)
         first = self._open(face, px)
-        if first.line_height > 0.96 * room:
-            px = max(_MIN_TYPE_PX, int(px * 0.94 * room / first.line_height))
-            first = self._open(face, px)
-        return first, self._open(other, px) if look.mixed else first
+        if first.letter_height > room:
+            first = self._smaller(first, first.letter_height / room)
+        return first, self._open(other, first.px) if look.mixed else first
+
+    def _smaller(self, type_: Type, times: float) -> Type:
+        """The face at a size that is so many times smaller."""
+        return self._open(type_.face, max(_MIN_TYPE_PX, int(type_.px / times)))
 
     def _set_rows(
         self,
@@ -292,15 +302,24 @@ def _margins(rng: random.Random, width: int, look: Look) -> tuple[float, float]:
     return left * look.scale_x, right * look.scale_x
 
 
-def _baselines(rng: random.Random, type_: Type, sheet_height: int, count: int) -> list[float]:
-    """Where lines stand, at even distances, anywhere on the sheet."""
-    pitch = 0.0
-    if count > 1:
-        widest = (sheet_height - type_.line_height) / (count - 1)
-        pitch = min(widest, type_.line_height * rng.uniform(1.0, 1.6))
-    free = sheet_height - type_.line_height - (count - 1) * pitch
+def _reach(row: Sequence[Glyph]) -> tuple[float, float]:
+    """How far the ink of a line reaches above and below its baseline."""
+    inks = [(glyph.type.ink(glyph.drawn), glyph.drop) for glyph in row if glyph.drawn != " "]
+    above = max((-ink[1] - drop for ink, drop in inks), default=0.0)
+    return above, max((ink[3] + drop for ink, drop in inks), default=0.0)
+
+
+def _baselines(
+    rng: random.Random, rows: Sequence[Sequence[Glyph]], type_: Type, sheet_height: int
+) -> list[float]:
+    """Where lines stand, at even distances, anywhere on the sheet that holds their ink."""
+    above, below = _reach(rows[0])[0], _reach(rows[-1])[1]
+    free, pitch = sheet_height - above - below, 0.0
+    if len(rows) > 1:
+        pitch = min(free / (len(rows) - 1), type_.line_height * rng.uniform(1.0, 1.6))
+        free -= (len(rows) - 1) * pitch
     top = rng.uniform(0, free) if free > 0 else free / 2
-    return [top + type_.ascent + i * pitch for i in range(count)]
+    return [top + above + i * pitch for i in range(len(rows))]
 
 
 def _gap(rng: random.Random, type_: Type, look: Look, num_words: int, room: float) -> float:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import lightseek
-from lightseek.blocks import cut_page
-from lightseek.config import TOKEN_PX
+from lightseek.data.render import BLOCKS, visual_tokens
 from lightseek.eval.metrics import cer, fold
 from lightseek.eval.report import Machine
 from lightseek.ocr import OCR
@@ -27,7 +26,7 @@ from lightseek.tokenizer import Tokenizer
 from lightseek.views import choose_grid, find_mode, num_visual_tokens
 
 _PIECE = re.compile(r"\w+|[^\w\s]")
-_COLUMN_CHARACTERS = 900
+_COLUMN_CHARACTERS = 1100
 """Of a column in letters of full width: some twelve lines."""
 
 
@@ -120,10 +119,7 @@ class _Bench:
         return self._row(series, setting, proofs, [self._read_strips(proof) for proof in proofs])
 
     def _read_strips(self, proof: Proof) -> Reading:
-        lines = [line for block in cut_page(proof.image) for line in block.lines]
-        shapes = [strip.image.shape for line in lines for strip in line.strips]
-        count = sum((height // TOKEN_PX) * (width // TOKEN_PX) for height, width in shapes)
-        return self._ocr.read(proof.image).pages[0].text, count
+        return self._ocr.read(proof.image).pages[0].text, visual_tokens(proof.image, BLOCKS)
 
     def _read_views(self, proof: Proof, mode: str, max_tokens: int) -> Reading:
         document = self._ocr.read(proof.image, mode=mode, prompt="free", max_tokens=max_tokens)

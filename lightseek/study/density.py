@@ -30,7 +30,7 @@ FONT = "Caladea"
 FINE_DPI = 200
 _SIZE = 11.0
 """Points of the type in columns."""
-_COLUMN = 360.0
+_COLUMN = 420.0
 """Points across a column: its line fills one strip of nano."""
 _LEADING = 0.8
 _A4 = 595.0, 842.0

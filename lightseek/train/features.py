@@ -65,7 +65,7 @@ class FeatureKey:
     encoder: str
     """Of its weights and sizes: `hash_encoder`, or `hash_saved_encoder`."""
     preprocessing: str
-    """How images become views, in words, such as `strips of 64 px, grey, -1 to 1`."""
+    """How images become views, in words, such as `strips of 32 px, grey, -1 to 1`."""
     data: str
     """Of the rows: `Pairs.fingerprint`."""
     names: tuple[str, ...]

@@ -71,7 +71,8 @@ class GlyphHeads(nn.Module):
         return score(scores[kept], labels[kept])
 
     def tokens(self, fused: Float[Tensor, "B h w F"], glyphs: Int[Tensor, "B y x"]) -> Part:
-        """Loss of the cells within each visual token."""
+        """Loss of the cells within each visual token; a strip may end before the last ones do."""
+        glyphs = F.pad(glyphs, (0, 0, 0, -glyphs.shape[1] % (4 * CELL_ROWS)), value=IGNORED)
         labels = rearrange(glyphs, "b (h i) (w j) -> (b h w i j)", i=4 * CELL_ROWS, j=4 * CELL_COLS)
         kept = (labels != IGNORED).nonzero()[:, 0]
         spread = self.token_spread(self.token_norm(fused))

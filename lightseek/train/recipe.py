@@ -1,6 +1,6 @@
 """A training run as data: one TOML file under `configs/`, checked to the last key.
 
-Budgets count units, a unit being a 256 x 64 px piece of strip, never hours: machines differ
+Budgets count units, a unit being 256 px of a strip of one line, never hours: machines differ
 six-fold in speed. The same recipe gives the same batches on any of them.
 """
 

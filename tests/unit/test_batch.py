@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightseek.config import ModelConfig, PlaceConfig, preset
 from lightseek.data.fonts import SHIPPED, Face, load_faces
-from lightseek.data.strips import StripRenderer, StripSample
+from lightseek.data.strips import LINE_PX, StripRenderer, StripSample
 from lightseek.errors import UsageError
 from lightseek.tokenizer import Tokenizer
 from lightseek.train import batch as batch_module
@@ -56,9 +56,9 @@ def sample(text: str, *, width: int = 256) -> StripSample:
     count = len(text)
     places = np.stack([10 + 8 * np.arange(count + 1), np.full(count + 1, 30)], axis=1)
     return StripSample(
-        image=np.full((64, width), 255, np.uint8),
+        image=np.full((LINE_PX, width), 255, np.uint8),
         text=text,
-        glyphs=np.zeros((8, width // 4), np.int16),
+        glyphs=np.zeros((LINE_PX // 8, width // 4), np.int16),
         boxes=np.zeros((count, 4), np.float32),
         places=places.astype(np.float32),
     )
@@ -133,9 +133,9 @@ def test_shapes_follow_the_width(batches: StripBatches, tiny_recipe: Recipe) -> 
         widths.add(width)
         count = tiny_recipe.strips(width)
         assert width in tiny_recipe.stage(step).widths
-        assert batch.views.shape == (count, 1, 64, width)
-        assert batch.glyphs.shape == (count, 8, width // 4)
-        assert height == 64
+        assert batch.views.shape == (count, 1, LINE_PX, width)
+        assert batch.glyphs.shape == (count, LINE_PX // 8, width // 4)
+        assert height == LINE_PX
         assert batch.ids.shape[1] % 16 == 0
         assert 0 <= batch.first_col <= 16 - width // 64
         assert batch.views.min() >= -1
@@ -254,7 +254,7 @@ def test_held_out_strips_show_fonts_and_text_that_no_batch_shows(
     assert kept
     assert not seen & kept
     strips = held_out_strips(tiny_recipe, tiny_config, tiny_tokenizer)
-    assert {strip.image.shape for strip in strips} == {(64, 512)}
+    assert {strip.image.shape for strip in strips} == {(LINE_PX, 512)}
 
 
 def test_held_out_families_are_never_trained_on(
@@ -282,15 +282,15 @@ def test_strips_too_wide_for_the_model_are_refused(
     tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
 ) -> None:
     stages = (Stage(until=1.0, widths=(256, 2048), difficulty=0.0),)
-    with pytest.raises(UsageError, match="2048 x 64 px are larger than tiny reads: 1024 x 128"):
+    with pytest.raises(UsageError, match="2048 x 32 px are larger than tiny reads: 1024 x 128"):
         StripBatches(replace(tiny_recipe, stages=stages), tiny_config, tiny_tokenizer)
 
 
 def test_strips_too_high_for_the_model_are_refused(
     tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
 ) -> None:
-    stages = (Stage(until=1.0, widths=(256,), lines=(1, 3), difficulty=0.0),)
-    with pytest.raises(UsageError, match="256 x 192 px are larger than tiny reads: 1024 x 128"):
+    stages = (Stage(until=1.0, widths=(256,), lines=(1, 5), difficulty=0.0),)
+    with pytest.raises(UsageError, match="256 x 160 px are larger than tiny reads: 1024 x 128"):
         StripBatches(replace(tiny_recipe, stages=stages), tiny_config, tiny_tokenizer)
 
 
@@ -309,12 +309,15 @@ def test_strips_of_more_lines_are_higher_and_fewer(
     recipe = replace(tiny_recipe, stages=stages, units=8)
     batches = StripBatches(recipe, tiny_config, tiny_tokenizer)
     drawn = [batches[step] for step in range(12)]
-    assert {(*batch.size, len(batch.ids)) for batch in drawn} == {(64, 256, 8), (128, 256, 4)}
+    assert {(*batch.size, len(batch.ids)) for batch in drawn} == {
+        (LINE_PX, 256, 8),
+        (2 * LINE_PX, 256, 4),
+    }
     ends = tiny_tokenizer.ids["\n"]
     for batch in drawn:
         below = batch.to_y[batch.targets != IGNORED].max()
         assert below < batch.size[0] // PLACE.bin_px
-        assert (batch.targets == ends).any() == (batch.size[0] == 128)
+        assert (batch.targets == ends).any() == (batch.size[0] == 2 * LINE_PX)
 
 
 def test_held_out_strips_are_like_those_of_the_last_stage(
@@ -324,8 +327,8 @@ def test_held_out_strips_are_like_those_of_the_last_stage(
     last = Stage(until=1.0, widths=(256, 512), lines=(1, 2), difficulty=0.0)
     recipe = replace(tiny_recipe, stages=(first, last))
     shapes = [s.image.shape for s in held_out_strips(recipe, tiny_config, tiny_tokenizer)]
-    assert set(shapes) == {(64, 512), (128, 512)}
-    assert shapes.count((64, 512)) == len(shapes) // 2
+    assert set(shapes) == {(LINE_PX, 512), (2 * LINE_PX, 512)}
+    assert shapes.count((LINE_PX, 512)) == len(shapes) // 2
 
 
 def test_fonts_and_text_that_are_not_there_are_named(

@@ -7,7 +7,7 @@ from lightseek.data.corpus import Corpus
 from lightseek.data.cuttings import STRIP_WIDTHS, TypesetStrips, cut_strips
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.layouts import PageSetter
-from lightseek.data.strips import StripSample
+from lightseek.data.strips import LINE_PX, StripSample
 from lightseek.tokenizer import LATIN, character_tokenizer
 
 IDS = character_tokenizer().ids
@@ -30,8 +30,8 @@ def typeset(setter: PageSetter) -> TypesetStrips:
 
 
 def check(sample: StripSample, width: int) -> None:
-    assert sample.image.shape == (64, width)
-    assert sample.glyphs.shape == (8, width // 4)
+    assert sample.image.shape == (LINE_PX, width)
+    assert sample.glyphs.shape == (LINE_PX // 8, width // 4)
     assert len(sample.places) == len(sample.text) + 1
     assert len(sample.boxes) == len(sample.text) > 0
     assert sample.text == " ".join(sample.text.split())
@@ -41,7 +41,7 @@ def check(sample: StripSample, width: int) -> None:
     assert x[0] >= 0
     assert x[-1] <= width
     assert (y > 0).all()
-    assert (y < 64).all()
+    assert (y < LINE_PX).all()
 
 
 def check_ink(sample: StripSample) -> None:

@@ -39,7 +39,7 @@ def test_a_clean_look_has_nothing_unusual():
         assert (look.press, look.paper, look.ink, look.bilevel) == ("print", 255, 0, False)
         assert (look.tracking_em, look.space, look.far_word, look.room) == (0, 1, 0, 1)
         assert look.scale_x == look.scale_y
-        assert 20 <= look.line_px <= 58
+        assert 17 <= look.line_px <= 38
 
 
 def test_a_press_that_is_asked_for_is_drawn():

@@ -7,8 +7,9 @@ import pytest
 from lightseek.data import strips
 from lightseek.data.corpus import to_label
 from lightseek.data.fonts import SHIPPED, load_faces
+from lightseek.data.lettering import Type
 from lightseek.data.press import draw_look
-from lightseek.data.strips import StripRenderer
+from lightseek.data.strips import LINE_PX, StripRenderer
 from lightseek.tokenizer import LATIN, character_tokenizer
 
 TEXT = "The quick brown fox, 12.50 of them: “jumps” over a lazy dog’s façade, again and again."
@@ -41,8 +42,8 @@ def test_same_state_same_sample(renderer, faces):
 @pytest.mark.parametrize("width", [256, 1024])
 def test_labels_fit_together(renderer, width):
     for sample in samples(renderer, 25, width=width):
-        assert sample.image.shape == (64, width)
-        assert sample.glyphs.shape == (8, width // 4)
+        assert sample.image.shape == (LINE_PX, width)
+        assert sample.glyphs.shape == (LINE_PX // 8, width // 4)
         assert len(sample.places) == len(sample.text) + 1
         assert len(sample.boxes) == len(sample.text)
         assert all(c in IDS for c in sample.text)
@@ -67,8 +68,8 @@ def test_several_lines_lie_below_each_other(renderer):
     rng = random.Random(3)
     for _ in range(20):
         sample = renderer.render(rng, TEXT * 3, width=512, lines=3, difficulty=0.5)
-        assert sample.image.shape == (192, 512)
-        assert sample.glyphs.shape == (24, 128)
+        assert sample.image.shape == (3 * LINE_PX, 512)
+        assert sample.glyphs.shape == (3 * LINE_PX // 8, 128)
         assert len(sample.places) == len(sample.text) + 1
         assert len(sample.boxes) == len(sample.text)
         lines = sample.text.split("\n")
@@ -92,7 +93,7 @@ def test_several_lines_lie_below_each_other(renderer):
 def test_a_short_text_leaves_lines_empty(renderer):
     sample = renderer.render(random.Random(0), "short", width=256, lines=4, difficulty=0.0)
     assert sample.text == "short"
-    assert sample.image.shape == (256, 256)
+    assert sample.image.shape == (4 * LINE_PX, 256)
 
 
 def test_places_go_from_left_to_right_within_the_strip(renderer):
@@ -102,7 +103,19 @@ def test_places_go_from_left_to_right_within_the_strip(renderer):
         assert x[0] >= 0
         assert x[-1] <= 512
         assert (y > 0).all()
-        assert (y < 64).all()
+        assert (y < LINE_PX).all()
+
+
+def test_accents_and_brackets_are_not_cut_off(faces):
+    fullest = 0.0
+    for face in faces:
+        inks = [Type(face, 100, {}).ink(c) for c in "É(g"]
+        whole = np.array([bottom - top for _, top, _, bottom in inks])
+        for sample in samples(StripRenderer([face], IDS), 8, text="É(g", difficulty=0.0):
+            heights = sample.boxes[:, 3] - sample.boxes[:, 1]
+            assert heights / heights[0] == pytest.approx(whole / whole[0], rel=0.02)
+            fullest = max(fullest, np.ptp(sample.boxes[:, [1, 3]]))
+    assert 0.9 * LINE_PX < fullest <= LINE_PX
 
 
 def test_strip_is_filled_with_words_that_fit(renderer):
