@@ -85,10 +85,10 @@ class LanguageSequences:
             inputs_embeds=x,
             attention_mask=self.seen,
             position_ids=positions,
-            past_key_values=self.cache,
+            cache=self.cache,
             use_cache=True,
         )
-        self.cache = given.past_key_values
+        self.cache = given.cache
         return given.last_hidden_state[:, -1]
 
 
