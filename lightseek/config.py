@@ -31,11 +31,6 @@ TOKEN_PX = PATCH_PX * COMPRESSION
 """Side of the square that one visual token stands for."""
 
 
-def num_tokens(height: int, width: int) -> int:
-    """Visual tokens of a view in pixels: one for every square that it begins."""
-    return -(-height // TOKEN_PX) * -(-width // TOKEN_PX)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
     """A size in rows and columns."""

@@ -226,6 +226,11 @@ def num_visual_tokens(mode: Mode, grid: Grid) -> int:
     return sum(sheet.num_places for sheet in token_sheets(mode, grid))
 
 
+def num_strip_tokens(height: int, width: int) -> int:
+    """Visual tokens of a strip of so many pixels, for models that read strips."""
+    return tokens_across(height) * tokens_across(width)
+
+
 def num_positions(mode: Mode, grid: Grid) -> int:
     """Decoder positions of a page: its visual tokens, row ends and separator."""
     return sum((sheet.cols + 1) * sheet.rows for sheet in token_sheets(mode, grid)) + 1

@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightseek.bench.machine import best_seconds, matrix_rate, peak_memory, processor, read_rate
 from lightseek.blocks import STRIP_HEIGHT
-from lightseek.config import ModelConfig, num_tokens
+from lightseek.config import ModelConfig
 from lightseek.generate import Decoding, generate_steps
 from lightseek.info import active
 from lightseek.model import LightSeekOCR
-from lightseek.views import MODES, UNTILED, Grid, num_positions
+from lightseek.views import MODES, UNTILED, Grid, num_positions, num_strip_tokens
 from lightseek.weights import empty_model, load_model, num_bytes, tensor_bytes
 
 NO_END = -1
@@ -151,7 +151,7 @@ def sample_pages(
 def prompt_length(config: ModelConfig) -> int:
     """Tokens that the decoder reads before it writes."""
     if not config.decoder.row_marks:
-        return num_tokens(*STRIPS[1:]) + 1
+        return num_strip_tokens(*STRIPS[1:]) + 1
     return num_positions(MODES["base"], UNTILED) + QUESTION
 
 

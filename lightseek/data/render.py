@@ -19,7 +19,6 @@ from pathlib import Path
 from PIL import Image
 
 from lightseek.blocks import cut_page
-from lightseek.config import num_tokens
 from lightseek.data.corpus import clean
 from lightseek.data.fonts import SHIPPED, Face, load_faces
 from lightseek.data.kinds import BLOCK, LINE, Hand, Manuscript, Paper
@@ -27,7 +26,7 @@ from lightseek.data.layouts import POINTS_PER_INCH
 from lightseek.data.typesetting import SetPage, Typesetter
 from lightseek.errors import UsageError, require
 from lightseek.tokenizer import LATIN
-from lightseek.views import choose_grid, find_mode, num_visual_tokens
+from lightseek.views import choose_grid, find_mode, num_strip_tokens, num_visual_tokens
 
 BLOCKS = "blocks"
 """The mode of nano, which is none of the official family."""
@@ -90,7 +89,7 @@ def visual_tokens(image: Image.Image, mode: str) -> int:
         found = find_mode(mode)
         return num_visual_tokens(found, choose_grid(*image.size, found))
     lines = (line for block in cut_page(image.convert("RGB")) for line in block.lines)
-    return sum(num_tokens(*strip.image.shape) for line in lines for strip in line.strips)
+    return sum(num_strip_tokens(*strip.image.shape) for line in lines for strip in line.strips)
 
 
 A4 = find_paper("a4")
