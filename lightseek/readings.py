@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
-BACK_PX = 24
+BACK_PX = 19
 """Letters never stand this far left of the one before them: the reader went back."""
-STILL_CHARACTERS, STILL_PX = 8, 8
+STILL_CHARACTERS, STILL_PX = 8, 6
 """So many characters in a row do not fit into so few pixels: the reader stands still."""
-SKIPPED_PX = 20
+SKIPPED_PX = 16
 """Inked columns between two characters, what they cover aside: the reader went too far."""
-_HALF_CHARACTER = 14
+_HALF_CHARACTER = 11
 _LOOP = re.compile(r"(.{2,40}?)\1{3,}")
 
 LEGIBLE = 0.4
@@ -34,7 +34,7 @@ LIKELY_MARKS = 0.5
 
 HALF_STEP = 256
 """Halves are filled up to a multiple of this width, so that few shapes occur."""
-_SMOOTH_PX = 9
+_SMOOTH_PX = 7
 
 
 @dataclass(frozen=True, slots=True)
