@@ -26,7 +26,7 @@ from lightseek.train.optimiser import SharedOptimiser
 from lightseek.train.recipe import LossRecipe, OptimiserRecipe
 from lightseek.train.run import silence_residuals
 
-STEPS, BATCH, WIDTH = 800, 40, 128
+STEPS, BATCH, WIDTH = 1600, 40, 128
 torch.set_num_threads(1)
 
 # %% [markdown]
