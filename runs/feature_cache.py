@@ -48,9 +48,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "data.md"
 ROWS = (100, 1000)
 BATCH = 16
 NAMES = ("local", "fused", "tokens")
-PREPROCESSING = "lines of 512 x 32 px, grey, -1 to 1"
+PREPROCESSING = "lines of 512 x 64 px, grey, -1 to 1"
 LINE = Paper(184.3, 23.0, 4.0, 5.0)
-"""512 x 32 px at 200 dpi."""
+"""512 x 64 px at 200 dpi."""
 WORDS = (
     "Exmoor",
     "and",
