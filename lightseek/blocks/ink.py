@@ -25,6 +25,8 @@ _LARGE_LETTER, _GOOD_LETTER, _SMALL_LETTER = 30, 24, 7
 it is enlarged."""
 _WORN_LETTER = 14
 """Height of a letter from which one is smoothed, so that its worn strokes hang together."""
+CANVAS_LETTER = 10.0
+"""Height of a letter, in pixels, on a canvas on which it is found what stands side by side."""
 _INK_SHARE, _LEAST_INK = 0.4, 18.0
 """Darkness of ink, at least: as a share of the darkest around it, and in steps of 255."""
 _EVEN_LIGHT_BELOW = 300
@@ -81,6 +83,28 @@ def components(ink: UInt8[np.ndarray, "H W"]) -> Components:
 
 def quantile(values: Num[np.ndarray, " N"], share: float) -> float:
     """What `np.quantile` says of a few numbers, in a tenth of its time."""
+def touching(bars: Float[np.ndarray, "M 4"], letter: float) -> list[Int[np.ndarray, " K"]]:
+    """Numbers of the bars of every group whose bars touch on a small canvas.
+
+    Args:
+        bars: Left, top, right, bottom in pixels.
+        letter: Height of a letter, which is `CANVAS_LETTER` on the canvas.
+    """
+    bars = bars * (CANVAS_LETTER / letter)
+    corners = np.round(bars).astype(int)
+    cols, rows = corners[:, 2:].max(axis=0, initial=0) + 1
+    canvas = np.zeros((rows, cols), np.uint8)
+    for left, top, right, bottom in corners.tolist():
+        cv2.rectangle(canvas, (left, top), (right, bottom), 1, cv2.FILLED)
+    _, labels = cv2.connectedComponents(canvas, connectivity=4)
+    across = ((bars[:, 0] + bars[:, 2]) / 2).astype(int).clip(0, cols - 1)
+    down = np.round((bars[:, 1] + bars[:, 3]) / 2).astype(int).clip(0, rows - 1)
+    groups = labels[down, across]
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order])) + 1
+    return [group for group in np.split(order, starts) if len(group)]
+
+
     ordered = np.sort(values)
     at = share * (len(ordered) - 1)
     low, high = ordered[math.floor(at)], ordered[math.ceil(at)]

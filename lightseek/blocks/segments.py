@@ -8,22 +8,15 @@ Axes: H W rows and columns of pixels, N pieces of ink.
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int
 
-from lightseek.blocks.ink import Components, Sheet, components, median, quantile
+from lightseek.blocks.drawn import find_drawn, find_pictures, unlabelled, without_rules
+from lightseek.blocks.ink import Components, Sheet, median, quantile, touching
 from lightseek.blocks.sieve import Segment, text_alone
 
-_CANVAS_LETTER = 10.0
-"""Height of a letter, in pixels, on the canvas on which letters are joined."""
-_WORN_RULE = 0.9
-"""Share of a long rule that is inked, at least."""
-_MANY_DOTS = 16
-"""So close to each other, more than text has."""
 _MAX_UNEVEN = 2.5
 """Letters of one run over those of another that belongs to it, at most."""
 _LONG_DASH = 1.3
@@ -44,20 +37,19 @@ class Found(NamedTuple):
 
 def find_segments(sheet: Sheet) -> Found:
     """Find the runs of letters."""
-    pieces = _without_rules(sheet)
+    pieces = without_rules(sheet)
     letter = sheet.letter
     if letter == 0:
         return Found([], pieces, np.zeros(len(pieces.area), bool))
-    pictures = _pictures(pieces, letter)
-    drawn = pictures | _rule_ends(pieces, letter) | _tick_boxes(pieces, letter)
+    pictures = find_pictures(pieces, letter)
+    drawn = pictures | find_drawn(pieces, letter)
     text = ~drawn & (pieces.area >= max(1.0, 0.01 * letter**2))
     tall = pieces.height >= 0.55 * letter
     at_side, at_edge = _at_edges(pieces, sheet, 0.1 * letter)
-    segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter, sheet.ink.shape)
+    segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter)
     segments = sorted(segments, key=lambda s: -s.width)[:_MAX_SEGMENTS]
     segments = _with_fragments_returned(segments, letter, at_side, at_edge)
-    drawn |= _in_screens(pieces, letter)
-    small = text & ~tall & ~drawn
+    small = text & ~tall
     _attach_small(segments, pieces, np.flatnonzero(small & ~at_side), letter, at_edge)
     whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
     page_px = float(np.hypot(*sheet.to_page[:, 0]))
@@ -66,115 +58,24 @@ def find_segments(sheet: Sheet) -> Found:
     loose &= pieces.width < _LONG_DASH * letter
     for segment in whole:
         loose[segment.pieces] = False
-    return Found(whole, _unlabelled(pieces, drawn), loose)
-
-
-def _unlabelled(pieces: Components, drawn: Bool[np.ndarray, " N"]) -> Components:
-    labels = pieces.labels.copy()
-    for i in np.flatnonzero(drawn):
-        left, top, right, bottom = pieces.boxes[i]
-        window = labels[top:bottom, left:right]
-        window[window == i + 1] = 0
-    return replace(pieces, labels=labels)
-
-
-def _without_rules(sheet: Sheet) -> Components:
-    """Pieces of ink without thin straight lines, level or upright: rules, frames, underlines."""
-    letter = max(sheet.letter, 4.0)
-    ink, thick = sheet.ink.copy(), max(4, int(0.45 * letter) + 1)
-    for axis, long in (
-        (1, _whole_runs(sheet.ink, (1, int(6 * letter)))),
-        (0, _whole_runs(sheet.ink, (int(5 * letter), 1))),
-        (1, _worn_runs(sheet.ink, int(14 * letter))),
-    ):
-        if long.any():
-            kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
-            ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
-    if np.array_equal(ink, sheet.ink):
-        return sheet.pieces
-    pieces = components(ink)
-    beside = cv2.dilate(sheet.ink - ink, np.ones((3, 3), np.uint8)) & ink
-    touched = np.zeros(len(pieces.area) + 1, bool)
-    touched[pieces.labels[beside > 0]] = True
-    crumbs = touched[1:] & (np.minimum(pieces.width, pieces.height) <= 0.12 * letter)
-    return replace(_unlabelled(pieces, crumbs), area=np.where(crumbs, 0, pieces.area))
-
-
-def _whole_runs(ink: UInt8[np.ndarray, "H W"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
-    """Keep ink that fills a line of so many rows and columns, one of which is 1."""
-    line = np.ones([side | 1 for side in size], np.uint8)
-    border = cv2.BORDER_CONSTANT
-    return cv2.morphologyEx(ink, cv2.MORPH_OPEN, line, borderType=border, borderValue=0)
-
-
-def _worn_runs(ink: UInt8[np.ndarray, "H W"], length: int) -> UInt8[np.ndarray, "H W"]:
-    """Keep ink that lies in a level run of at least some length, nearly all of it inked."""
-    shape, border = (length, 1), cv2.BORDER_CONSTANT
-    sums = cv2.boxFilter(ink, cv2.CV_32F, shape, normalize=False, borderType=border)
-    full = (sums >= _WORN_RULE * length - 0.5).view(np.uint8)
-    if not full.any():
-        return full
-    return cv2.dilate(full, np.ones((1, length | 1), np.uint8)) & ink
-
-
-def _pictures(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
-    """Pieces too large for letters, or large and with too little ink for one."""
-    width, height = pieces.width, pieces.height
-    thin = pieces.area < 0.12 * width * height
-    huge = (height > 6 * letter) | ((width > 12 * letter) & (height > 3 * letter))
-    found: Bool[np.ndarray, " N"] = huge | (thin & ((height > 2.5 * letter) | (width > 6 * letter)))
-    return found
-
-
-def _tick_boxes(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
-    """Hollow squares, as forms have them to be ticked."""
-    width, height = pieces.width, pieces.height
-    found = (np.minimum(width, height) > 1.1 * letter) & (np.maximum(width, height) < 4 * letter)
-    found &= (width < 1.4 * height) & (height < 1.4 * width)
-    found &= pieces.area < 0.5 * width * height
-    for i in np.flatnonzero(found):
-        left, top, right, bottom = pieces.boxes[i]
-        own = pieces.labels[top:bottom, left:right] == i + 1
-        deep = max(1, (bottom - top) // 8)
-        sides = own[:deep].any(0), own[-deep:].any(0), own[:, :deep].any(1), own[:, -deep:].any(1)
-        found[i] = all(side.mean() > 0.95 for side in sides)
-    return np.asarray(found)
-
-
-def _rule_ends(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
-    """Pieces longer and thinner than any sign: what broken rules leave."""
-    width, height = pieces.width, pieces.height
-    upright = (height > 2.2 * letter) & (width < 0.35 * letter)
-    level = (width > 3.5 * letter) & (height < 0.35 * letter)
-    found: Bool[np.ndarray, " N"] = upright | level
-    return found
+    return Found(whole, unlabelled(pieces, drawn), loose)
 
 
 def _joined_letters(
-    pieces: Components, main: Int[np.ndarray, " M"], letter: float, shape: tuple[int, ...]
+    pieces: Components, main: Int[np.ndarray, " M"], letter: float
 ) -> list[Segment]:
     """Join letters that stand side by side.
 
     Every letter draws a bar through its middle, longer than a word space, on a small canvas; bars
     that touch are one segment. The bars are thin enough not to meet those of the next line.
     """
-    scale = _CANVAS_LETTER / letter
-    rows, cols = (int(np.ceil(side * scale)) + 2 for side in shape)
-    canvas = np.zeros((rows, cols), np.uint8)
-    boxes = pieces.boxes[main] * scale
+    boxes = pieces.boxes[main]
     height = boxes[:, 3] - boxes[:, 1]
     middle = (boxes[:, 1] + boxes[:, 3]) / 2
-    reach = 0.5 * np.clip(height, 0.8 * _CANVAS_LETTER, 2.2 * _CANVAS_LETTER)
-    half = np.where(height < 1.8 * _CANVAS_LETTER, 0.18, 0.12) * height
+    reach = 0.5 * np.clip(height, 0.8 * letter, 2.2 * letter)
+    half = np.where(height < 1.8 * letter, 0.18, 0.12) * height
     bars = np.stack([boxes[:, 0] - reach, middle - half, boxes[:, 2] + reach, middle + half], 1)
-    for left, top, right, bottom in np.round(bars).astype(int).tolist():
-        cv2.rectangle(canvas, (left, top), (right, bottom), 1, cv2.FILLED)
-    _, labels = cv2.connectedComponents(canvas, connectivity=4)
-    across = ((boxes[:, 0] + boxes[:, 2]) / 2).astype(int).clip(0, cols - 1)
-    groups = labels[np.round(middle).astype(int).clip(0, rows - 1), across]
-    order = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.diff(groups[order])) + 1
-    return [_segment(pieces, group) for group in np.split(main[order], starts) if len(group)]
+    return [_segment(pieces, main[group]) for group in touching(bars, letter)]
 
 
 def _segment(pieces: Components, members: Int[np.ndarray, " M"]) -> Segment:
@@ -210,7 +111,7 @@ def _with_fragments_returned(
     whole: list[Segment] = []
     for segment in segments:
         host = None
-        if segment.height < 1.2 * letter:
+        if segment.height < 1.2 * letter and not _goes_on(segment, whole, letter):
             sign = 1.05 if segment.width < 0.6 * letter else 0.75
             small = max(segment.height, 0.4 * segment.width) < sign * letter
             loose = small and not at_edge[segment.pieces].any()
@@ -234,6 +135,16 @@ def _with_fragments_returned(
         else:
             host.take(segment)
     return whole
+
+
+def _goes_on(segment: Segment, others: list[Segment], letter: float) -> bool:
+    """Whether a run stands on the line of letters beside it, as a broken letter does."""
+    return any(
+        abs(segment.middle - other.middle) <= 0.3 * letter
+        and other.tall >= 0.8 * letter
+        and max(segment.left - other.right, other.left - segment.right) < 2 * letter
+        for other in others
+    )
 
 
 def _is_loop(segment: Segment, other: Segment, letter: float) -> bool:
@@ -345,17 +256,3 @@ def _at_edges(
         np.asarray((x <= x_spare) | (x >= sheet.page[0] - x_spare)),
         np.asarray((y <= y_spare) | (y >= sheet.page[1] - y_spare)),
     )
-
-
-def _in_screens(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
-    """Dots that stand closer than those of text ever do: of a screened tint, a dotted rule."""
-    dots = np.flatnonzero((pieces.width < 0.3 * letter) & (pieces.height < 0.3 * letter))
-    at = (pieces.boxes[dots, :2] * (_CANVAS_LETTER / letter)).astype(int)
-    canvas = np.zeros(at.max(axis=0, initial=0) + 2, np.uint8)
-    canvas[tuple(at.T)] = 1
-    reach = np.ones((4, 4), np.uint8)  # the dots of leaders stand a little farther off
-    _, labels = cv2.connectedComponents(cv2.dilate(canvas, reach))
-    clusters = labels[tuple(at.T)]
-    found = np.zeros(len(pieces.area), bool)
-    found[dots] = np.bincount(clusters, minlength=1)[clusters] >= _MANY_DOTS
-    return found

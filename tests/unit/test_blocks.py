@@ -407,6 +407,15 @@ def test_text_that_runs_upwards_is_left_out_and_ends_no_column() -> None:
 
 
 def test_a_page_within_a_picture_is_left_out() -> None:
+def test_a_dashed_rule_makes_no_line_larger() -> None:
+    page = Sheet()
+    for row in range(6):
+        for x in range(100, 700, 13):
+            page.draw.rectangle((x, 97 + 60 * row, x + 7, 99 + 60 * row), fill="black")
+        page.line(100, 100 + 60 * row, "Total of all items")
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
     page = Sheet()
     page.column(100, 450, rows=10, width=640)
     for row in range(16):
@@ -430,6 +439,22 @@ def test_a_raised_number_stays_in_its_line() -> None:
     page.draw.text((x + 24, 202), "It is therefore likely", font=font(24), fill="black")
     page.column(100, 236, rows=3, width=640, seed=9)
     assert len(lines(cut_page(page.image))) == 7
+
+
+def test_a_number_alone_in_a_dense_table_stays_in_its_row() -> None:
+    page = Sheet()
+    numbers = []
+    for y in range(100, 452, 44):
+        page.line(100, y, "QUANTITY")
+        left = 124 + fits("QUANTITY")
+        numbers.append(ink_box((left, y), "1", font(24)))
+        page.line(left, y, "1")
+        page.line(left + 34, y, "9.90")
+        page.line(100, y + 22, "PAPER AND TISSUES IN A BOX")
+    found = [strip.box for strip in strips(cut_page(page.image))]
+    assert max(box.bottom - box.top for box in found) < 22
+    for number in numbers:
+        assert any(box.union(number) == box for box in found)
 
 
 def test_the_edge_of_the_paper_swallows_no_lines() -> None:

@@ -1,0 +1,146 @@
+"""Ink that is drawn rather than written: rules, frames, pictures, boxes to tick, screens.
+
+Knows nothing of lines of text.
+
+Axes: H W rows and columns of pixels, N pieces of ink.
+"""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from lightseek.blocks.ink import CANVAS_LETTER, Components, Sheet, components, touching
+
+_WORN_RULE = 0.9
+"""Share of a long rule that is inked, at least."""
+_MANY_DOTS = 16
+"""So close to each other, more than text has."""
+_MANY_DASHES = 8
+"""One after the other, at least, in a dashed rule."""
+
+
+def without_rules(sheet: Sheet) -> Components:
+    """Pieces of ink without thin straight lines, level or upright: rules, frames, underlines."""
+    letter = max(sheet.letter, 4.0)
+    ink, thick = sheet.ink.copy(), max(4, int(0.45 * letter) + 1)
+    for axis, long in (
+        (1, _whole_runs(sheet.ink, (1, int(6 * letter)))),
+        (0, _whole_runs(sheet.ink, (int(5 * letter), 1))),
+        (1, _worn_runs(sheet.ink, int(14 * letter))),
+    ):
+        if long.any():
+            kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
+            ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
+    if np.array_equal(ink, sheet.ink):
+        return sheet.pieces
+    pieces = components(ink)
+    beside = cv2.dilate(sheet.ink - ink, np.ones((3, 3), np.uint8)) & ink
+    touched = np.zeros(len(pieces.area) + 1, bool)
+    touched[pieces.labels[beside > 0]] = True
+    crumbs = touched[1:] & (np.minimum(pieces.width, pieces.height) <= 0.12 * letter)
+    return replace(unlabelled(pieces, crumbs), area=np.where(crumbs, 0, pieces.area))
+
+
+def _whole_runs(ink: UInt8[np.ndarray, "H W"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
+    """Keep ink that fills a line of so many rows and columns, one of which is 1."""
+    line = np.ones([side | 1 for side in size], np.uint8)
+    border = cv2.BORDER_CONSTANT
+    return cv2.morphologyEx(ink, cv2.MORPH_OPEN, line, borderType=border, borderValue=0)
+
+
+def _worn_runs(ink: UInt8[np.ndarray, "H W"], length: int) -> UInt8[np.ndarray, "H W"]:
+    """Keep ink that lies in a level run of at least some length, nearly all of it inked."""
+    shape, border = (length, 1), cv2.BORDER_CONSTANT
+    sums = cv2.boxFilter(ink, cv2.CV_32F, shape, normalize=False, borderType=border)
+    full = (sums >= _WORN_RULE * length - 0.5).view(np.uint8)
+    if not full.any():
+        return full
+    return cv2.dilate(full, np.ones((1, length | 1), np.uint8)) & ink
+
+
+def unlabelled(pieces: Components, drawn: Bool[np.ndarray, " N"]) -> Components:
+    """The same pieces on a map that does not show what is drawn."""
+    labels = pieces.labels.copy()
+    for i in np.flatnonzero(drawn):
+        left, top, right, bottom = pieces.boxes[i]
+        window = labels[top:bottom, left:right]
+        window[window == i + 1] = 0
+    return replace(pieces, labels=labels)
+
+
+def find_pictures(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Pieces too large for letters, or large and with too little ink for one."""
+    width, height = pieces.width, pieces.height
+    thin = pieces.area < 0.12 * width * height
+    huge = (height > 6 * letter) | ((width > 12 * letter) & (height > 3 * letter))
+    found: Bool[np.ndarray, " N"] = huge | (thin & ((height > 2.5 * letter) | (width > 6 * letter)))
+    return found
+
+
+def find_drawn(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Smaller pieces that are no letters, nor parts of one."""
+    return np.asarray(
+        _rule_ends(pieces, letter)
+        | _tick_boxes(pieces, letter)
+        | _dashed_rules(pieces, letter)
+        | _screens(pieces, letter)
+    )
+
+
+def _tick_boxes(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Hollow squares, as forms have them to be ticked."""
+    width, height = pieces.width, pieces.height
+    found = (np.minimum(width, height) > 1.1 * letter) & (np.maximum(width, height) < 4 * letter)
+    found &= (width < 1.4 * height) & (height < 1.4 * width)
+    found &= pieces.area < 0.5 * width * height
+    for i in np.flatnonzero(found):
+        left, top, right, bottom = pieces.boxes[i]
+        own = pieces.labels[top:bottom, left:right] == i + 1
+        deep = max(1, (bottom - top) // 8)
+        sides = own[:deep].any(0), own[-deep:].any(0), own[:, :deep].any(1), own[:, -deep:].any(1)
+        found[i] = all(side.mean() > 0.95 for side in sides)
+    return np.asarray(found)
+
+
+def _rule_ends(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Pieces longer and thinner than any sign: what broken rules leave."""
+    width, height = pieces.width, pieces.height
+    upright = (height > 2.2 * letter) & (width < 0.35 * letter)
+    level = (width > 3.5 * letter) & (height < 0.35 * letter)
+    found: Bool[np.ndarray, " N"] = upright | level
+    return found
+
+
+def _dashed_rules(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Dashes that follow each other on a level on which no letters stand."""
+    left, top, right, bottom = pieces.boxes.T
+    thin = (pieces.height < 0.35 * letter) & (pieces.width < 3.5 * letter)
+    dashes = np.flatnonzero(thin & (pieces.width > 0.2 * letter))
+    middle, reach = (top[dashes] + bottom[dashes]) / 2, 0.8 * letter
+    bars = np.stack([left[dashes] - reach, middle, right[dashes] + reach, middle + 1], axis=1)
+    tall = pieces.height >= 0.55 * letter
+    found = np.zeros(len(pieces.area), bool)
+    for chain in touching(bars, letter):
+        if len(chain) < _MANY_DASHES:
+            continue
+        rule = dashes[chain]
+        level = float(np.median(middle[chain]))
+        near = (left < right[rule].max() + 2 * letter) & (right > left[rule].min() - 2 * letter)
+        found[rule] = np.sum(tall & near & (top < level) & (bottom > level)) < 2
+    return found
+
+
+def _screens(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Dots that stand closer than those of text ever do: of a screened tint, a dotted rule."""
+    dots = np.flatnonzero((pieces.width < 0.3 * letter) & (pieces.height < 0.3 * letter))
+    at = (pieces.boxes[dots, :2] * (CANVAS_LETTER / letter)).astype(int)
+    canvas = np.zeros(at.max(axis=0, initial=0) + 2, np.uint8)
+    canvas[tuple(at.T)] = 1
+    reach = np.ones((4, 4), np.uint8)  # the dots of leaders stand a little farther off
+    _, labels = cv2.connectedComponents(cv2.dilate(canvas, reach))
+    clusters = labels[tuple(at.T)]
+    found = np.zeros(len(pieces.area), bool)
+    found[dots] = np.bincount(clusters, minlength=1)[clusters] >= _MANY_DOTS
+    return found
