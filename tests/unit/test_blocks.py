@@ -179,6 +179,17 @@ def test_a_dark_page_is_read_like_a_light_one() -> None:
         assert np.median(strip.image) > 200
 
 
+def test_dark_text_on_light_parts_of_a_dark_page_is_read_too() -> None:
+    page = Sheet(1400, 1000)
+    page.draw.rectangle((24, 24, 1376, 900), fill=(20, 20, 20))
+    page.draw.rectangle((400, 70, 1000, 200), fill="white")
+    page.line(540, 100, "INTENT", size=72)
+    for row in range(8):
+        page.line(90, 280 + 70 * row, sentence(row, 9), size=32, fill="white")
+    page.line(60, 940, "subject to a protective order", size=22)
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
 def test_light_text_on_a_dark_band_becomes_dark_on_light() -> None:
     page = Sheet()
     page.draw.rectangle((80, 80, 900, 130), fill=(20, 40, 110))
@@ -396,6 +407,15 @@ def test_a_dotted_rule_makes_no_line_larger() -> None:
     assert_found_in_order(cut_page(page.image), page.boxes)
 
 
+def test_a_dashed_rule_makes_no_line_larger() -> None:
+    page = Sheet()
+    for row in range(6):
+        for x in range(100, 700, 13):
+            page.draw.rectangle((x, 97 + 60 * row, x + 7, 99 + 60 * row), fill="black")
+        page.line(100, 100 + 60 * row, "Total of all items")
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
 def test_text_that_runs_upwards_is_left_out_and_ends_no_column() -> None:
     page = Sheet()
     page.column(60, 100, rows=20, width=380)
@@ -407,15 +427,6 @@ def test_text_that_runs_upwards_is_left_out_and_ends_no_column() -> None:
 
 
 def test_a_page_within_a_picture_is_left_out() -> None:
-def test_a_dashed_rule_makes_no_line_larger() -> None:
-    page = Sheet()
-    for row in range(6):
-        for x in range(100, 700, 13):
-            page.draw.rectangle((x, 97 + 60 * row, x + 7, 99 + 60 * row), fill="black")
-        page.line(100, 100 + 60 * row, "Total of all items")
-    assert_found_in_order(cut_page(page.image), page.boxes)
-
-
     page = Sheet()
     page.column(100, 450, rows=10, width=640)
     for row in range(16):
@@ -428,17 +439,6 @@ def test_the_longer_of_two_columns_is_read_to_its_end() -> None:
     page.column(60, 100, rows=18, width=380)
     page.column(500, 100, rows=10, width=380, seed=30)
     assert_found_in_order(cut_page(page.image), page.boxes)
-
-
-def test_a_raised_number_stays_in_its_line() -> None:
-    page = Sheet()
-    page.column(100, 100, rows=3, width=640)
-    x = 100 + fits("as was shown before.")
-    page.draw.text((x, 200), "2,3", font=font(14), fill="black")
-    page.draw.text((100, 202), "as was shown before.", font=font(24), fill="black")
-    page.draw.text((x + 24, 202), "It is therefore likely", font=font(24), fill="black")
-    page.column(100, 236, rows=3, width=640, seed=9)
-    assert len(lines(cut_page(page.image))) == 7
 
 
 def test_a_number_alone_in_a_dense_table_stays_in_its_row() -> None:
@@ -455,6 +455,17 @@ def test_a_number_alone_in_a_dense_table_stays_in_its_row() -> None:
     assert max(box.bottom - box.top for box in found) < 22
     for number in numbers:
         assert any(box.union(number) == box for box in found)
+
+
+def test_a_raised_number_stays_in_its_line() -> None:
+    page = Sheet()
+    page.column(100, 100, rows=3, width=640)
+    x = 100 + fits("as was shown before.")
+    page.draw.text((x, 200), "2,3", font=font(14), fill="black")
+    page.draw.text((100, 202), "as was shown before.", font=font(24), fill="black")
+    page.draw.text((x + 24, 202), "It is therefore likely", font=font(24), fill="black")
+    page.column(100, 236, rows=3, width=640, seed=9)
+    assert len(lines(cut_page(page.image))) == 7
 
 
 def test_the_edge_of_the_paper_swallows_no_lines() -> None:
