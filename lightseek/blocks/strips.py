@@ -158,7 +158,7 @@ def _extent(
 ) -> tuple[int, int]:
     """First and past-the-last row of a line: tall brackets and strokes do not make it higher."""
     reach, spare = 0.8 * segment.letter, 0.12 * segment.letter
-    top = max(float(tops.min()), segment.middle - max(1.4 * segment.tall, reach))
+    top = max(float(tops.min()), segment.middle - max(1.15 * segment.tall, reach))
     low = min(float(lows.max()), segment.middle + max(1.1 * segment.tall, reach))
     top, low = min(top, segment.middle - reach), max(low, segment.middle + reach)
     return int(np.floor(top - spare)), int(np.ceil(low + spare))
