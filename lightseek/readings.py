@@ -28,7 +28,7 @@ _LOOP = re.compile(r"(.{2,40}?)\1{3,}")
 LEGIBLE = 0.4
 """Mean probability of characters below which a strip shows no text."""
 LEGIBLE_MARKS = 0.75
-"""The same where no letter or digit was read: rules look like dashes."""
+"""The same where mostly marks were read: rules look like dashes, a row of dots like points."""
 LIKELY_MARKS = 0.5
 """Confidence of a word without letter or digit below which it is a speck or a piece of a rule."""
 
@@ -174,8 +174,9 @@ def _trim(result: StripText) -> StripText:
 
 def is_legible(result: StripText) -> bool:
     """Whether a strip shows text at all, and no rule, halftone or dirt."""
-    has_letters = any(map(str.isalnum, result.text))
-    return result.probability >= (LEGIBLE if has_letters else LEGIBLE_MARKS)
+    letters = sum(map(str.isalnum, result.text))
+    marks = len("".join(result.text.split())) - letters
+    return result.probability >= (LEGIBLE if letters >= marks else LEGIBLE_MARKS)
 
 
 def is_likely(word: str, confidence: float) -> bool:

@@ -169,7 +169,14 @@ def test_strips_that_kept_their_place_are_read_once() -> None:
 
 @pytest.mark.parametrize(
     ("text", "probability", "legible"),
-    [("word", 0.5, True), ("word", 0.3, False), ("----", 0.7, False), ("- -", 0.9, True)],
+    [
+        ("word", 0.5, True),
+        ("word", 0.3, False),
+        ("4/1/13", 0.5, True),
+        ("so......", 0.6, False),
+        ("----", 0.7, False),
+        ("- -", 0.9, True),
+    ],
 )
 def test_what_is_no_text_is_dropped(text: str, probability: float, legible: bool) -> None:
     result = right(text, probability)
