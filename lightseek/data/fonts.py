@@ -29,7 +29,7 @@ SHIPPED = Path(__file__).parent.parent / "assets" / "fonts"
 MIN_FAMILIES = 150
 
 _PX = 40  # size at which a face is examined
-_RULES = 3  # raised when `_examine` changes, so that older indexes are made again
+_RULES = 4  # raised when `_examine` changes, so that older indexes are made again
 _INDEX_FROM = 10  # fewer faces are examined faster than an index is worth
 _LARGEST = 1_000_000  # bytes; beyond are faces of many scripts, which say nothing new in Latin
 _NOT_TEXT = re.compile(
@@ -40,6 +40,10 @@ _NOT_TEXT = re.compile(
 )
 _TYPEWRITER = re.compile(
     r"typewriter|courier|cutive|elite|cursor|nimbus mono|freemono|ocr|latin modern mono",
+    re.IGNORECASE,
+)
+_BITMAP = re.compile(
+    r"bitcount|doto\b|dotgothic|handjet|jersey|press start|sixtyfour|tiny5|vt323|workbench",
     re.IGNORECASE,
 )
 _VARIANT = re.compile(
@@ -68,6 +72,8 @@ class Face:
     monospaced: bool
     typewriter: bool
     """Looks like a typewriter: may be drawn with uneven ink."""
+    bitmap: bool
+    """Made of squares or dots, as the letters of receipt printers are."""
 
 
 def fetch_fonts(
@@ -245,6 +251,7 @@ def _examine(path: Path, symbols: str) -> Face | None:
         italic=bool(re.search(r"italic|oblique|slant", words, re.IGNORECASE)),
         monospaced=len({font.getlength(c) for c in "iMW.0"}) == 1,
         typewriter=bool(_TYPEWRITER.search(words)),
+        bitmap=bool(_BITMAP.search(words)),
     )
 
 

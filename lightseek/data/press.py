@@ -72,7 +72,7 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         return rng.random() < probability * difficulty
 
     draw = rng.random() / max(difficulty, 1e-9)
-    press = press or ("typewriter" if draw < 0.13 else "receipt" if draw < 0.22 else "print")
+    press = press or ("typewriter" if draw < 0.13 else "receipt" if draw < 0.27 else "print")
     fine, coarse = (_FINE, 2.6, 2.6), (0.8, 1.0)
     scale = rng.choice(fine if press == "receipt" else (*[_USUAL] * 4, *coarse, *fine, 2.6))
     stretch = 1.0
@@ -214,7 +214,7 @@ def wear(
         image = degrade.specks(image, rng, scale=scale / _USUAL)
     if scale >= _FINE and chance(0.35 if typed else 0.2):
         image = degrade.ink_spread(image, rng)
-    if look.press == "receipt" and not look.bilevel and rng.random() < 0.5:
+    if look.press == "receipt" and not look.bilevel and rng.random() < 0.35:
         image = degrade.dot_matrix(image, rng, pitch=look.line_px * scale / rng.uniform(18, 28))
     # faded ink does not survive a threshold
     if chance(0.03 if look.press == "print" else 0.15 if look.bilevel else 0.6):

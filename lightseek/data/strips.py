@@ -37,7 +37,8 @@ _OPENING, _CLOSING = "“«„", ";:?!”»"
 """Marks that old letterpress sets apart from the word."""
 _CUT_SHARE = 0.6
 """Of single lines at full difficulty, those that look as if they came from the cutter."""
-_MONOSPACED_RECEIPTS = 0.6
+_BITMAP_RECEIPTS, _MONOSPACED_RECEIPTS = 0.4, 0.35
+"""Of receipts; the rest is in any face."""
 _MIN_TYPE_PX = 8
 _MAX_CACHED_TYPES = 512
 
@@ -70,6 +71,7 @@ class StripRenderer:
         self._families = by_family(faces)
         self._monospaced = by_family([f for f in faces if f.monospaced]) or self._families
         self._typewriters = by_family([f for f in faces if f.typewriter]) or self._monospaced
+        self._bitmaps = by_family([f for f in faces if f.bitmap]) or self._monospaced
         self._ids = ids
         extents: dict[Face, dict[str, Extent]] = {face: {} for face in faces}
         self._open = lru_cache(_MAX_CACHED_TYPES)(lambda face, px: Type(face, px, extents[face]))
@@ -131,10 +133,12 @@ class StripRenderer:
 
     def _choose_types(self, rng: random.Random, look: Look, room: float) -> tuple[Type, Type]:
         """The face of lines in so high a room, and another of its family for some of the words."""
+        receipts = self._bitmaps, self._monospaced, self._families
+        shares = _BITMAP_RECEIPTS, _MONOSPACED_RECEIPTS, 1 - _BITMAP_RECEIPTS - _MONOSPACED_RECEIPTS
         families = {
             "print": self._families,
             "typewriter": self._typewriters,
-            "receipt": self._monospaced if rng.random() < _MONOSPACED_RECEIPTS else self._families,
+            "receipt": rng.choices(receipts, shares)[0],
         }[look.press]
         family = rng.choice(families)
         px = max(_MIN_TYPE_PX, int(look.line_px * look.scale_y / rng.uniform(1.15, 1.3)))
