@@ -28,6 +28,7 @@ def _faces_of(families: str) -> list[Face]:
             italic=False,
             monospaced=False,
             typewriter=False,
+            bitmap=False,
         )
         for family in families
         for style in ("Regular", "Bold")

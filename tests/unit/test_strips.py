@@ -205,8 +205,8 @@ def test_difficulty_zero_is_black_on_white(renderer):
 
 
 def test_mixture_holds_dark_mode_and_bilevel(renderer):
-    mixture = samples(renderer, 100, width=256)
+    mixture = samples(renderer, 200, width=256)
     dark = sum(np.median(sample.image) < 90 for sample in mixture)
-    two_levels = sum(np.isin(sample.image, (0, 255)).mean() > 0.95 for sample in mixture)
-    assert 1 <= dark <= 15
-    assert two_levels >= 2
+    two_levels = sum(np.isin(sample.image, (0, 255)).mean() > 0.9 for sample in mixture)
+    assert 1 <= dark <= 30
+    assert two_levels >= 4
