@@ -65,7 +65,7 @@ class TestPress:
         assert proof.text.split() == text.split()
         widths = strip_widths(proof.image)
         assert len(widths) == len(proof.text.splitlines())
-        assert min(widths[:-1]) >= 832
+        assert min(widths[:-1]) >= 896
 
     def test_narrow_letters_take_less_room(self, press: Press) -> None:
         text = Words(None, 1).take_characters(300)
