@@ -21,7 +21,7 @@ from pydantic import PositiveFloat
 
 from lightseek.config import STRICT, validate
 from lightseek.eval.metrics import Score
-from lightseek.eval.report import fill
+from lightseek.eval.report import put
 from lightseek.model import LightSeekOCR
 from lightseek.tokenizer import character_tokenizer
 from lightseek.train.batch import StripBatches, collate
@@ -91,12 +91,7 @@ def main(
         recipe = replace(recipe, evaluate_every=recipe.steps)
         train(recipe, folder, device="cpu")
         rows.append(row(variant, recipe, folder))
-    table = "\n".join(rows)
-    if page is None:
-        click.echo(table)
-    else:
-        text = page.read_text(encoding="utf-8")
-        page.write_text(fill(text, "tables", [table]), encoding="utf-8")
+    put(page, "tables", ["\n".join(rows)])
 
 
 def make_recipe(plan: Plan, variant: Variant, folder: Path, overrides: tuple[str, ...]) -> Recipe:

@@ -28,7 +28,7 @@ from lightseek.bench.checkpoint import write_random
 from lightseek.bench.machine import best_seconds, matrix_rate, peak_memory, processor, read_rate
 from lightseek.bench.measure import TILES, Speed, count_flops, prompt_length, sample_pages
 from lightseek.errors import require
-from lightseek.eval.report import fill
+from lightseek.eval.report import put
 from lightseek.info import active
 from lightseek.names import official_name
 from lightseek.quantize import quantize
@@ -233,8 +233,7 @@ def decode_rate(model: Any, batch: int, length: int, steps: int) -> float:
 def table(figures: Path, page: Path) -> None:
     """Write the table of docs/results.md."""
     speeds = TypeAdapter(list[Speed]).validate_json(figures.read_bytes())
-    text = fill(page.read_text(encoding="utf-8"), "speed", [to_markdown(speeds)])
-    page.write_text(text, encoding="utf-8")
+    put(page, "speed", [to_markdown(speeds)])
 
 
 def to_markdown(speeds: list[Speed]) -> str:

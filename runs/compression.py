@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from lightseek.eval.report import fill
+from lightseek.eval.report import put
 from lightseek.study.chart import draw_chart
 from lightseek.study.table import Study, published_markdown
 
@@ -30,8 +30,8 @@ def main(found: Path, docs: Path) -> None:
         cure = "write one with lightseek study compression"
         raise click.ClickException(f"{found} is no such study: {cure}") from error
     page = docs / "compression.md"
-    text = fill(page.read_text(encoding="utf-8"), "ours", [study.to_markdown()])
-    page.write_text(fill(text, "paper", [published_markdown()]), encoding="utf-8")
+    put(page, "ours", [study.to_markdown()])
+    put(page, "paper", [published_markdown()])
     draw_chart(study, docs / "figures" / "compression.png")
 
 

@@ -15,7 +15,7 @@ import click
 from rapidfuzz.distance import Levenshtein
 
 from lightseek.eval.metrics import fold
-from lightseek.eval.report import ItemReport, Report, fill
+from lightseek.eval.report import ItemReport, Report, put
 
 KINDS = ("passages", "case", "spaces", "marks", "digits", "letters")
 PASSAGE = 20
@@ -36,11 +36,7 @@ def main(report: Path, page: Path | None) -> None:
     for one in found.sets:
         own = [item for item in found.items if item.path.startswith(f"{one.name}/")]
         rows.append(row(one.title, count(own, keeps_case=one.keeps_case)))
-    table = "\n".join(rows)
-    if page is None:
-        click.echo(table)
-    else:
-        page.write_text(fill(page.read_text(encoding="utf-8"), "tables", [table]), encoding="utf-8")
+    put(page, "tables", ["\n".join(rows)])
 
 
 def row(name: str, edits: Counter[str]) -> str:

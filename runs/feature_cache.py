@@ -30,7 +30,7 @@ from lightseek.data.dataset import Pairs, load_pairs
 from lightseek.data.kinds import Paper
 from lightseek.data.loader import BatchLoader, Rows
 from lightseek.data.render import TextSetter
-from lightseek.eval.report import Machine, fill
+from lightseek.eval.report import Machine, put
 from lightseek.model import LightSeekOCR
 from lightseek.reader import to_views
 from lightseek.tokenizer import character_tokenizer
@@ -174,8 +174,7 @@ def main(context: click.Context) -> None:
     """Measure training with and without a feature cache, and write the table of docs/data.md."""
     torch.set_num_threads(1)
     if context.invoked_subcommand is None:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(fill(page, "table", [measure_all()]), encoding="utf-8")
+        put(PAGE, "table", [measure_all()])
 
 
 @main.command()

@@ -27,7 +27,7 @@ import torch
 from lightseek.data.corpus import Corpus, clean
 from lightseek.data.fonts import Face, load_faces, split_families
 from lightseek.data.strips import StripRenderer, StripSample
-from lightseek.eval.report import Machine, fill
+from lightseek.eval.report import Machine, put
 from lightseek.tokenizer import LATIN, character_tokenizer
 from lightseek.train.batch import HELD_OUT_SEED
 from lightseek.train.card import read_record
@@ -255,8 +255,7 @@ def write_page() -> None:
     for name, to_table in (("nano", nano_table), ("step", step_table)):
         file = WORK / f"{name}.json"
         if file.exists():
-            table = to_table(json.loads(file.read_text(encoding="utf-8")))
-            PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), name, [table]), encoding="utf-8")
+            put(PAGE, name, [to_table(json.loads(file.read_text(encoding="utf-8")))])
 
 
 def nano_table(found: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ import torch
 
 from lightseek.config import validate
 from lightseek.eval.metrics import Score
-from lightseek.eval.report import fill
+from lightseek.eval.report import put
 from lightseek.model import LightSeekOCR
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.batch import StripBatches
@@ -59,11 +59,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def main(folders: tuple[Path, ...], page: Path | None, strips: int) -> None:
     """Measure, and write tables."""
     runs = [open_run(folder) for folder in folders]
-    tables = [training_table(runs), reading_table(runs, strips), curve_table(runs)]
-    if page is None:
-        click.echo("\n\n".join(tables))
-    else:
-        page.write_text(fill(page.read_text(encoding="utf-8"), "tables", tables), encoding="utf-8")
+    put(page, "tables", [training_table(runs), reading_table(runs, strips), curve_table(runs)])
 
 
 def open_run(folder: Path) -> Run:

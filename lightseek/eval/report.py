@@ -7,6 +7,7 @@ Knows nothing of engines or metrics; a report comes from `suite.evaluate` or fro
 import datetime
 import platform
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -176,6 +177,14 @@ def fill(page: str, name: str, tables: Sequence[str]) -> str:
         )
     filled = "\n\n".join([place[1], *(table.strip() for table in tables), place[2]])
     return page[: place.start()] + filled + page[place.end() :]
+
+
+def put(page: Path | None, name: str, tables: Sequence[str]) -> None:
+    """Put tables between the marks of a page, as `fill` does, or print them where there is none."""
+    if page is None:
+        sys.stdout.write("\n\n".join(tables) + "\n")
+    else:
+        page.write_text(fill(page.read_text(encoding="utf-8"), name, tables), encoding="utf-8")
 
 
 _HEADINGS = (

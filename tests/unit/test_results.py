@@ -12,6 +12,7 @@ from lightseek.eval.report import (
     SetReport,
     compare,
     fill,
+    put,
     to_markdown,
 )
 
@@ -55,6 +56,15 @@ def write(page: Path, *reports: str) -> Result:
     readme = page.with_name("README.md")
     words = [*map(str, files), "--page", str(page), "--readme", str(readme)]
     return CliRunner().invoke(SCRIPT["main"], words)
+
+
+def test_tables_are_put_on_a_page_or_printed(
+    page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(page, "tables", ["| one |", "| two |"])
+    assert page.read_text() == f"# Before\n\n{BEGIN}\n\n| one |\n\n| two |\n\n{END}\n\nafter\n"
+    put(None, "tables", ["| one |", "| two |"])
+    assert capsys.readouterr().out == "| one |\n\n| two |\n"
 
 
 def test_several_reports_follow_each_other(page: Path) -> None:
