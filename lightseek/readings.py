@@ -1,20 +1,26 @@
 """What was read on a strip, how sure that is, and what to do where it cannot be right.
 
 A reader that loses its place writes a word twice, leaves one out, or says the same again and
-again: its places tell. Such a strip is cut in two and read once more. Where a strip shows no
-letters at all, no character is likely; what was read there is dropped. Knows nothing of models:
-what reads is handed in.
+again: its places tell. Such a strip is cut in two and read once more. What is unclear is read again
+a little narrower and a little wider; the surest reading is kept. Where a strip shows no letters at
+all, no character is likely; what was read there is dropped. Knows nothing of models: what reads is
+handed in.
 
 Axes: H rows of a strip, W its columns, N characters.
 """
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
+
+from lightseek.blocks.strips import MARGIN, STRIP_WIDTHS
 
 BACK_PX = 19
 """Letters never stand this far left of the one before them: the reader went back."""
@@ -32,8 +38,10 @@ LEGIBLE_MARKS = 0.75
 LIKELY_MARKS = 0.5
 """Confidence of a word without letter or digit below which it is a speck or a piece of a rule."""
 
-HALF_STEP = 256
-"""Halves are filled up to a multiple of this width, so that few shapes occur."""
+UNSURE = 0.95
+"""Mean probability of characters below which a strip is read again at other widths."""
+OTHER_WIDTHS = 0.85, 1.2
+"""What these are, in widths of the strip."""
 _SMOOTH_PX = 7
 
 
@@ -79,14 +87,34 @@ def read_carefully(strips: Sequence[Strip], read: Read) -> list[StripText]:
         One result a strip, in order; no text for a strip that shows none.
     """
     results = list(read(strips))
-    lost = [i for i, strip in enumerate(strips) if has_lost_place(strip, results[i])]
-    cuts = [find_cut(strips[i]) for i in lost]
-    halves = [half for i, cut in zip(lost, cuts, strict=True) for half in halve(strips[i], cut)]
-    again = iter(read(halves) if halves else ())
-    for i, cut in zip(lost, cuts, strict=True):
-        joined = join(next(again), next(again), cut)
-        results[i] = max(results[i], joined, key=lambda result: result.probability)
+    retries = [
+        (i, retry)
+        for i, (strip, result) in enumerate(zip(strips, results, strict=True))
+        for retry in _retries(strip, result)
+    ]
+    again = iter(read([image for _, retry in retries for image in retry.images]) if retries else ())
+    for i, retry in retries:
+        other = retry.whole(*(next(again) for _ in retry.images))
+        results[i] = max(results[i], other, key=lambda result: result.probability)
     return [result if is_legible(result) else NOTHING for result in results]
+
+
+class _Retry(NamedTuple):
+    """Another way to read a strip."""
+
+    images: tuple[Strip, ...]
+    whole: Callable[..., StripText]
+    """What was read of the images, as of the strip."""
+
+
+def _retries(strip: Strip, result: StripText) -> Iterator[_Retry]:
+    if has_lost_place(strip, result):
+        cut = find_cut(strip)
+        yield _Retry(halve(strip, cut), partial(join, cut=cut))
+    if is_legible(result) and result.probability < UNSURE:
+        for share in OTHER_WIDTHS:
+            image, share = stretch(strip, share)
+            yield _Retry((image,), partial(_stretched_back, share=share))
 
 
 def has_lost_place(strip: Strip, result: StripText) -> bool:
@@ -145,9 +173,28 @@ def halve(strip: Strip, cut: int) -> tuple[Strip, Strip]:
 
 def _fill_up(piece: Strip, whole: Strip) -> Strip:
     height, width = piece.shape
-    filled = np.full((height, -(-width // HALF_STEP) * HALF_STEP), np.median(whole), np.uint8)
+    across = next(w for w in STRIP_WIDTHS if w >= width)
+    filled = np.full((height, across), np.median(whole), np.uint8)
     filled[:, :width] = piece
     return filled
+
+
+def stretch(strip: Strip, share: float) -> tuple[Strip, float]:
+    """A strip, what fills it up aside, so many times as wide, or as wide as a strip may be.
+
+    Also says how many times.
+    """
+    inked = np.flatnonzero(_column_ink(strip) > 0)
+    piece = strip[:, : min(strip.shape[1], inked[-1] + MARGIN)] if len(inked) else strip
+    height, width = piece.shape
+    across = min(max(1, round(width * share)), STRIP_WIDTHS[-1])
+    how = cv2.INTER_AREA if across < width else cv2.INTER_CUBIC
+    resized = cv2.resize(piece, (across, height), interpolation=how)
+    return _fill_up(resized, strip), across / width
+
+
+def _stretched_back(result: StripText, share: float) -> StripText:
+    return replace(result, centres=result.centres / np.array([share, 1], np.float32))
 
 
 def join(left: StripText, right: StripText, cut: int) -> StripText:

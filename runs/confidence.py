@@ -27,7 +27,14 @@ from lightseek.data.fonts import load_faces, split_families
 from lightseek.data.strips import StripRenderer, StripSample
 from lightseek.ocr import OCR
 from lightseek.reader import read_strips
-from lightseek.readings import Read, StripText, has_lost_place, is_legible, read_carefully
+from lightseek.readings import (
+    UNSURE,
+    Read,
+    StripText,
+    has_lost_place,
+    is_legible,
+    read_carefully,
+)
 from lightseek.tokenizer import LATIN
 from lightseek.train.batch import HELD_OUT_SEED
 
@@ -220,23 +227,31 @@ def show_junk(ocr: OCR, count: int) -> None:
 def show_readings(
     truths: list[str], strips: list[Grey], first: list[StripText], final: list[StripText]
 ) -> None:
-    """Print what the second reading gained and what was dropped."""
+    """Print what other readings gained and what was dropped."""
     lost = [i for i, strip in enumerate(strips) if has_lost_place(strip, first[i])]
+    unclear = [
+        i
+        for i, result in enumerate(first)
+        if i not in lost and is_legible(result) and result.probability < UNSURE
+    ]
     kept = [result if final[i].text else first[i] for i, result in enumerate(final)]
     errors = [Levenshtein.distance(r.text, t) for r, t in zip(first, truths, strict=True)]
-    after = sum(Levenshtein.distance(kept[i].text, truths[i]) for i in lost)
+    after = [Levenshtein.distance(r.text, t) for r, t in zip(kept, truths, strict=True)]
     dropped = [i for i, result in enumerate(final) if first[i].text and not result.text]
     words = [sum(words_right(r.text, t)) for r, t in zip(first, truths, strict=True)]
     for line in (
         f"{len(truths)} strips, {sum(map(len, truths))} characters, {sum(errors)} errors at first.",
         f"{len(lost)} strips lost their place: {sum(errors[i] for i in lost)} errors on them,",
-        f"{after} after the second reading. {len(dropped)} strips dropped, on which",
+        f"{sum(after[i] for i in lost)} after they were read again.",
+        f"{len(unclear)} more were unclear: {sum(errors[i] for i in unclear)} errors on them,",
+        f"{sum(after[i] for i in unclear)} after they were read again.",
+        f"{len(dropped)} strips dropped, on which",
         f"{sum(words[i] for i in dropped)} of all {sum(words)} right words stood.",
     ):
         click.echo(line)
 
 
-@click.command(help="Measure confidence, second readings and what is dropped.")
+@click.command(help="Measure confidence, other readings and what is dropped.")
 @click.option("--fonts", type=FOLDER, required=True, help="Folder of lightseek synth fetch.")
 @click.option("--text", type=FOLDER, required=True, help="Folder of texts.")
 @click.option("--model", default="nano", show_default=True)

@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "errors",
-    "config document hub linear names ngrams readings shards",
+    "config document hub linear names ngrams shards",
     "pages tokenizer views blocks grounding official",
-    "data eval",
+    "data eval readings",
     "attention fusion sequences",
     "encoder decoder language",
     "cross",
