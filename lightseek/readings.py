@@ -108,10 +108,12 @@ class _Retry(NamedTuple):
 
 
 def _retries(strip: Strip, result: StripText) -> Iterator[_Retry]:
+    if not is_legible(result):
+        return
     if has_lost_place(strip, result):
         cut = find_cut(strip)
         yield _Retry(halve(strip, cut), partial(join, cut=cut))
-    if is_legible(result) and result.probability < UNSURE:
+    if result.probability < UNSURE:
         for share in OTHER_WIDTHS:
             image, share = stretch(strip, share)
             yield _Retry((image,), partial(_stretched_back, share=share))

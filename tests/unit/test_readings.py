@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,6 +196,20 @@ def test_what_is_clear_or_no_text_is_read_once(unsure: float) -> None:
     reader = Farsighted(unsure)
     read_carefully([strip()], reader)
     assert len(reader.seen) == 1
+
+
+def test_nonsense_is_not_cut_in_two_until_it_looks_like_text() -> None:
+    nonsense = replace(twice(), confidences=np.full(len(twice().text), 0.3, np.float32))
+    calls = []
+
+    def read(strips: Sequence[np.ndarray]) -> list[StripText]:
+        calls.append(len(strips))
+        return [nonsense] * len(strips)
+
+    assert has_lost_place(strip(), nonsense)
+    [result] = read_carefully([strip()], read)
+    assert result.text == ""
+    assert calls == [1]
 
 
 def test_no_strip_becomes_wider_than_strips_are() -> None:
