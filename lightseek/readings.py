@@ -3,8 +3,8 @@
 A reader that loses its place writes a word twice, leaves one out, or says the same again and
 again: its places tell. Such a strip is cut in two and read once more. What is unclear is read again
 a little narrower and a little wider; the surest reading is kept. Where a strip shows no letters at
-all, no character is likely; what was read there is dropped. Knows nothing of models: what reads is
-handed in.
+all, no character is likely, or all are one mark; what was read there is dropped. Knows nothing of
+models: what reads is handed in.
 
 Axes: H rows of a strip, W its columns, N characters.
 """
@@ -29,6 +29,7 @@ STILL_CHARACTERS, STILL_PX = 8, 6
 SKIPPED_PX = 16
 """Inked columns between two characters, what they cover aside: the reader went too far."""
 _HALF_CHARACTER = 11
+_RULE = re.compile(r"([\W_])\1{7,}")
 _LOOP = re.compile(r"(.{2,40}?)\1{3,}")
 
 LEGIBLE = 0.4
@@ -223,9 +224,10 @@ def _trim(result: StripText) -> StripText:
 
 def is_legible(result: StripText) -> bool:
     """Whether a strip shows text at all, and no rule, halftone or dirt."""
-    letters = sum(map(str.isalnum, result.text))
-    marks = len("".join(result.text.split())) - letters
-    return result.probability >= (LEGIBLE if letters >= marks else LEGIBLE_MARKS)
+    text = "".join(result.text.split())
+    letters = sum(map(str.isalnum, text))
+    least = LEGIBLE if letters >= len(text) - letters else LEGIBLE_MARKS
+    return result.probability >= least and not _RULE.fullmatch(text)
 
 
 def is_likely(word: str, confidence: float) -> bool:

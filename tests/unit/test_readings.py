@@ -237,6 +237,9 @@ def test_strips_that_kept_their_place_are_read_once() -> None:
         ("so......", 0.6, False),
         ("----", 0.7, False),
         ("- -", 0.9, True),
+        ("* * *", 0.9, True),
+        ("————————", 0.97, False),
+        ("__ ____ ____", 0.97, False),
     ],
 )
 def test_what_is_no_text_is_dropped(text: str, probability: float, legible: bool) -> None:
