@@ -78,7 +78,7 @@ Read = Callable[[Sequence[Strip]], Sequence[StripText]]
 
 
 def read_carefully(strips: Sequence[Strip], read: Read) -> list[StripText]:
-    """Read strips, those again on which the place was lost, and keep what can be text.
+    """Read strips, those again that are unclear or lost their place, and keep what can be text.
 
     Args:
         strips: Grey images of one height.
@@ -116,8 +116,8 @@ def _retries(strip: Strip, result: StripText) -> Iterator[_Retry]:
         yield _Retry(halve(strip, cut), partial(join, cut=cut))
     if result.probability < UNSURE:
         for share in OTHER_WIDTHS:
-            image, share = stretch(strip, share)
-            yield _Retry((image,), partial(_stretched_back, share=share))
+            image, times = stretch(strip, share)
+            yield _Retry((image,), partial(_stretched_back, times=times))
 
 
 def has_lost_place(strip: Strip, result: StripText) -> bool:
@@ -185,7 +185,7 @@ def _fill_up(piece: Strip, whole: Strip) -> Strip:
 def stretch(strip: Strip, share: float) -> tuple[Strip, float]:
     """A strip, what fills it up aside, so many times as wide, or as wide as a strip may be.
 
-    Also says how many times.
+    Also says how many times as wide it became.
     """
     inked = np.flatnonzero(_column_ink(strip) > 0)
     piece = strip[:, : min(strip.shape[1], inked[-1] + MARGIN)] if len(inked) else strip
@@ -196,8 +196,8 @@ def stretch(strip: Strip, share: float) -> tuple[Strip, float]:
     return _fill_up(resized, strip), across / width
 
 
-def _stretched_back(result: StripText, share: float) -> StripText:
-    return replace(result, centres=result.centres / np.array([share, 1], np.float32))
+def _stretched_back(result: StripText, times: float) -> StripText:
+    return replace(result, centres=result.centres / np.array([times, 1], np.float32))
 
 
 def join(left: StripText, right: StripText, cut: int) -> StripText:

@@ -11,7 +11,14 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from lightseek.blocks.ink import CANVAS_LETTER, Components, Sheet, components, touching
+from lightseek.blocks.ink import (
+    CANVAS_LETTER,
+    Components,
+    Sheet,
+    components,
+    median,
+    touching,
+)
 
 _WORN_RULE = 0.9
 """Share of a long rule that is inked, at least."""
@@ -126,7 +133,7 @@ def _dashed_rules(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
         if len(chain) < _MANY_DASHES:
             continue
         rule = dashes[chain]
-        level = float(np.median(middle[chain]))
+        level = median(middle[chain])
         near = (left < right[rule].max() + 2 * letter) & (right > left[rule].min() - 2 * letter)
         found[rule] = np.sum(tall & near & (top < level) & (bottom > level)) < 2
     return found
