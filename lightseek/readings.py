@@ -117,7 +117,8 @@ def _retries(strip: Strip, result: StripText) -> Iterator[_Retry]:
     if result.probability < UNSURE:
         for share in OTHER_WIDTHS:
             image, times = stretch(strip, share)
-            yield _Retry((image,), partial(_stretched_back, times=times))
+            if times != 1:  # a strip of full width cannot become wider
+                yield _Retry((image,), partial(_stretched_back, times=times))
 
 
 def has_lost_place(strip: Strip, result: StripText) -> bool:

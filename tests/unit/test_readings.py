@@ -221,6 +221,19 @@ def test_no_strip_becomes_wider_than_strips_are() -> None:
     assert blank.shape == (32, 128)
 
 
+def test_a_full_strip_is_read_again_only_narrower() -> None:
+    full = np.tile(strip(), 2)
+    full = np.where(np.arange(full.shape[1]) == full.shape[1] - 2, 0, full).astype(np.uint8)
+    widths: list[int] = []
+
+    def read(strips: Sequence[np.ndarray]) -> list[StripText]:
+        widths.extend(image.shape[1] for image in strips)
+        return [right(probability=0.8)] * len(strips)
+
+    read_carefully([full], read)
+    assert widths == [1024, 896]
+
+
 def test_strips_that_kept_their_place_are_read_once() -> None:
     reader = Forgetful()
     read_carefully([strip("some words")], reader)
