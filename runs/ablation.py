@@ -84,14 +84,19 @@ def main(
     budget = operations or wanted.operations
     rows = ["| variant | strips | operations | minutes | loss | glyphs % | CER % |"]
     rows.append("| :-- |" + " --: |" * 6)
+    asked = load_recipe(Path(wanted.recipe), (*wanted.changes, *overrides))
     for variant in wanted.variants:
         folder = output / variant.name.replace(" ", "-")
         recipe = make_recipe(wanted, variant, folder, overrides)
         recipe = replace(recipe, steps=max(1, round(budget / flops_of_a_step(recipe))))
         recipe = replace(recipe, evaluate_every=recipe.steps)
         train(recipe, folder, device="cpu")
-        rows.append(row(variant, recipe, folder))
-    put(page, "tables", ["\n".join(rows)])
+        [record] = read_record(folder / "model")
+        if record["step"] < recipe.steps:
+            raise click.ClickException(f"{variant.name} was stopped: the same command goes on")
+        rows.append(row(variant, record, folder, asked))
+        if page or variant is wanted.variants[-1]:  # what is there, should the run end here
+            put(page, "tables", ["\n".join(rows)])
 
 
 def make_recipe(plan: Plan, variant: Variant, folder: Path, overrides: tuple[str, ...]) -> Recipe:
@@ -129,16 +134,17 @@ def flops_of_a_step(recipe: Recipe) -> float:
     return total
 
 
-def row(variant: Variant, recipe: Recipe, folder: Path) -> str:
-    """What came of a run."""
-    [record] = read_record(folder / "model")
+def row(variant: Variant, record: dict[str, Any], folder: Path, asked: Recipe) -> str:
+    """What came of a run, by strips of the recipe that all variants are changes of."""
+    with_glyphs = record["recipe"]["loss"]["glyphs"] > 0
+    glyphs = f"{100 * last_tenth(folder, 'token_hits'):.0f}" if with_glyphs else ""
     cells = [
         f"{record['strips']:,}",
         f"{record['flops']:.1e}",
         f"{record['seconds'] / 60:.0f}",
         f"{last_tenth(folder, 'text_loss'):.2f}",
-        f"{100 * last_tenth(folder, 'token_hits'):.0f}" if recipe.loss.glyphs else "",
-        f"{100 * read_held_out(recipe, folder / 'model').cer:.1f}",
+        glyphs,
+        f"{100 * read_held_out(asked, folder / 'model').cer:.1f}",
     ]
     return f"| {variant.name} | {' | '.join(cells)} |"
 
