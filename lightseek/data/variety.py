@@ -5,6 +5,7 @@ Each change takes words and gives words. Knows nothing of where the words come f
 
 import random
 import re
+import string
 from collections.abc import Callable
 from itertools import accumulate
 
@@ -188,6 +189,24 @@ def _padded(rng: random.Random) -> str:
     return f"{rng.choice(('', '', 'A', '#', 'No.'))}{value:0{length}d}"
 
 
+def _citation(rng: random.Random) -> str:
+    number, other = rng.randint(1, 99), rng.randint(1, 99)
+    name = rng.choice(string.ascii_uppercase) + "".join(rng.choices(string.ascii_letters, k=2))
+    numbers = (f"{number}", f"{number}, {other}", f"{number}-{other}", f"{number}][{other}")
+    names = (f"{name}{number:02d}", f"{name}{number:02d}{rng.choice('ab')}")
+    inside = rng.choice((*numbers, *names))
+    return f"[{inside}]{rng.choice(('', '', '.', ','))}"
+
+
+def _path(rng: random.Random) -> str:
+    parts = [
+        "".join(rng.choice("bcdfghjklmnprstvwxz") + rng.choice("aeiou") for _ in range(syllables))
+        for syllables in rng.choices((1, 2, 3), k=rng.randint(2, 3))
+    ]
+    joined = rng.choice(("_", "_", "/", ".", "-")).join(parts)
+    return rng.choice(("", "", "www.", "/", "@")) + joined
+
+
 def _leader(rng: random.Random) -> str:
     return rng.choice((".", "-", "=", "*", "+", "_", "-:", "x", "~", "#")) * rng.randint(3, 14)
 
@@ -198,5 +217,5 @@ def _sign(rng: random.Random) -> str:
 
 _MAKERS = (
     _decimal, _date, _time, _code, _price, _measure, _section, _formula, _phone, _whole, _whole,
-    _padded, _leader, _sign,
+    _padded, _citation, _path, _leader, _sign,
 )  # fmt: skip
