@@ -102,6 +102,8 @@ class Glyph(NamedTuple):
     advance: float
     drop: float
     """How far it stands below the baseline."""
+    is_small_capital: bool = False
+    """Written in lower case, as a name in small capitals is."""
 
     @property
     def right(self) -> float:
@@ -115,7 +117,7 @@ class Glyph(NamedTuple):
             return [Mark(" ", (self.x, self.right), ink)]
         left, top, right, bottom = self.type.ink(self.drawn)
         top, bottom = (baseline + self.drop + y for y in (top, bottom))
-        text = to_label(self.drawn)
+        text = self.drawn.lower() if self.is_small_capital else to_label(self.drawn)
         step, ink_step = self.advance / len(text), (right - left) / len(text)
         marks = []
         for i, written in enumerate(text):

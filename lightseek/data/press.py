@@ -61,6 +61,9 @@ class Look:
     far_word: int
     """The word that begins a far column; 0 for none."""
     ligatures: bool
+    small_capitals: float
+    """Height of the capitals that names are set in after their first letter, over that of others;
+    0 where they are set as usual."""
     room: float
     """Share of the strip that may be written on."""
 
@@ -98,6 +101,7 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         wide_gaps=chance(0.07),
         far_word=rng.randrange(1, 6) if chance(0.05) else 0,
         ligatures=chance(0.3),
+        small_capitals=rng.uniform(0.68, 0.88) if press == "print" and chance(0.05) else 0.0,
         room=rng.uniform(0.3, 1) if chance(0.12) else 1.0,
     )
 
@@ -126,7 +130,7 @@ def print_lines(
 
 
 def _print_glyphs(rng: random.Random, draw: ImageDraw.ImageDraw, line: Line, look: Look) -> None:
-    for is_gap, word in groupby(line.glyphs, key=lambda glyph: glyph.drawn == " "):
+    for (is_gap, _), word in groupby(line.glyphs, key=lambda g: (g.drawn == " ", g.type)):
         glyphs = list(word)
         if is_gap:
             continue

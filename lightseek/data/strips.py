@@ -196,7 +196,10 @@ class StripRenderer:
             if not drawn:
                 continue
             gap = _gap(rng, types[0], look, num_words, right - left) if num_words else 0.0
-            set_word = _set_word(rng, drawn, type_, look, x + gap)
+            small = None
+            if look.small_capitals and drawn[0].isupper():
+                small = self._smaller(type_, 1 / look.small_capitals)
+            set_word = _set_word(rng, drawn, type_, small, look, x + gap)
             while set_word and set_word[-1].right > right and not num_words:
                 set_word.pop()
             if not set_word or set_word[-1].right > right:
@@ -336,8 +339,13 @@ def _gap(rng: random.Random, type_: Type, look: Look, num_words: int, room: floa
     return max(1.0, gap)
 
 
-def _set_word(rng: random.Random, drawn: str, type_: Type, look: Look, x: float) -> list[Glyph]:
-    """The glyphs of a word, those of a typewriter not quite in line."""
+def _set_word(
+    rng: random.Random, drawn: str, type_: Type, small: Type | None, look: Look, x: float
+) -> list[Glyph]:
+    """The glyphs of a word, those of a typewriter not quite in line.
+
+    With a small type, lower-case letters are capitals of it.
+    """
     uneven = 0.06 * type_.px if look.press == "typewriter" else 0.0
     glyphs = []
     body = drawn.lstrip(_OPENING)
@@ -345,8 +353,13 @@ def _set_word(rng: random.Random, drawn: str, type_: Type, look: Look, x: float)
     for index, character in enumerate(drawn):
         if index and index in (opening, closing):
             x += look.air * look.space * type_.advance(" ")
-        advance = max(0.5, type_.advance(character) + look.tracking_em * type_.px)
-        glyphs.append(Glyph(character, type_, x, advance, rng.uniform(-uneven, uneven)))
+        capital, own = character.upper(), type_
+        is_small = small is not None and character.islower() and capital in type_.face.covers
+        if small is not None and is_small:
+            character, own = capital, small
+        advance = max(0.5, own.advance(character) + look.tracking_em * own.px)
+        drop = rng.uniform(-uneven, uneven)
+        glyphs.append(Glyph(character, own, x, advance, drop, is_small_capital=is_small))
         x += advance
     return glyphs
 

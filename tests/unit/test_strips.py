@@ -64,6 +64,43 @@ def test_old_letterpress_sets_colons_and_quotes_apart_but_not_as_words(renderer,
     assert [close.text[i : i + 2] for i in np.flatnonzero(wider)] == ["a:", "„n", "n”"]
 
 
+def test_receipts_are_often_printed_in_faces_of_dots(faces, monkeypatch):
+    one, other = (next(f for f in faces if f.family == name) for name in ("Caladea", "Inter"))
+    pair = [replace(one, bitmap=True), replace(other, bitmap=False)]
+    opened = []
+    monkeypatch.setattr(strips, "Type", lambda *args: opened.append(args[0]) or Type(*args))
+    shares = {}
+    for press in ("receipt", "print"):
+        firsts = []
+        for seed in range(100):
+            opened.clear()
+            rng = random.Random(seed)
+            StripRenderer(pair, IDS).render(rng, "a", width=256, press=press)
+            firsts.append(opened[0].bitmap)
+        shares[press] = np.mean(firsts)
+    assert 0.55 < shares["receipt"] < 0.85
+    assert 0.35 < shares["print"] < 0.65
+
+
+def test_names_in_small_capitals_are_written_in_lower_case(renderer, monkeypatch):
+    plain = replace(draw_look(random.Random(0), 0.0), line_px=30)
+    drawn = []
+    for share in (0.0, 0.75):
+        look = replace(plain, small_capitals=share)
+        monkeypatch.setattr(strips, "draw_look", lambda *_, look=look: look)
+        drawn.append(samples(renderer, 1, text="of Lion and Été", difficulty=0.0)[0])
+    usual, small = drawn
+    assert usual.text == small.text == "of Lion and Été"
+    highs = small.boxes[:, 3] - small.boxes[:, 1]
+    first, *others = highs[3:7]
+    assert first > 1.15 * max(others)
+    assert others == pytest.approx([others[0]] * 3, rel=0.15)
+    # an i in lower case would have a dot, an o in lower case would be lower
+    assert small.boxes[4:7, 1] == pytest.approx(small.boxes[4, 1], abs=2)
+    # words without a capital stay as they are
+    assert np.allclose(small.boxes[:2], usual.boxes[:2])
+
+
 def test_several_lines_lie_below_each_other(renderer):
     rng = random.Random(3)
     for _ in range(20):
