@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lightseek.cli.console import progress_bar
+from lightseek.cli.console import load_reader, progress_bar
 
 
 @click.group()
@@ -49,3 +49,40 @@ def check(source: str, downloads: Path | None, json_: bool) -> None:
     else:
         click.echo(f"{len(pairs)} rows, {len(bad)} bad", err=True)
     sys.exit(int(bool(bad)))
+
+
+@data.command()
+@click.argument("source")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Gets strips/ and lines.jsonl.",
+)
+@click.option("--model", default="nano", show_default=True, help="Cuts and places the lines.")
+@click.option("--device", default=None, help="cpu or cuda. [default: the GPU if there is one]")
+def align(source: str, output: Path, model: str, device: str | None) -> None:
+    """Make strips to train on from images of lines with their text.
+
+    The model reads each line, which tells where every character stands; the text tells which one
+    it is. Lines that it reads too badly for that are named and left out. SOURCE is as for check.
+
+    \b
+    lightseek data align scans/ -o build/lines
+    lightseek train configs/finetune-lines.toml -o runs/mine --from nano
+    """
+    from lightseek.data.dataset import load_pairs
+    from lightseek.train.align import align_lines
+
+    pairs = load_pairs(source)
+    reader = load_reader(model, device)
+    with progress_bar() as bar:
+        task = bar.add_task("aligning", total=len(pairs))
+        found = align_lines(pairs, output, reader, lambda done: bar.update(task, completed=done))
+    for reason in found.left_out:
+        click.echo(reason)
+    kept = found.rows - len(found.left_out)
+    click.echo(f"{found.strips} strips of {kept} of {found.rows} rows", err=True)
+    sys.exit(int(found.strips == 0))

@@ -25,6 +25,7 @@ from lightseek.data.corpus import Corpus
 from lightseek.data.cuttings import TypesetStrips
 from lightseek.data.fonts import Face, load_faces, split_families
 from lightseek.data.layouts import PageSetter
+from lightseek.data.lines import RealLines
 from lightseek.data.strips import LINE_PX, StripRenderer, StripSample
 from lightseek.errors import UsageError
 from lightseek.model import Places
@@ -149,6 +150,16 @@ class StripBatches(Dataset[Batch]):
         return corpus, StripRenderer(load_faces(Path(new.fonts), LATIN), self.tokenizer.ids)
 
     @cached_property
+    def real_lines(self) -> RealLines | None:
+        """Lines of real pages; none to evaluate on, for all of them are trained on.
+
+        Raises:
+            DataError: If the folder has none.
+        """
+        lines = self.recipe.data.lines
+        return None if lines is None or self.held_out else RealLines(Path(lines.folder))
+
+    @cached_property
     def typeset(self) -> TypesetStrips:
         """What cuts strips from typeset pages."""
         setter = PageSetter(Path(self.recipe.data.fonts), self.faces, self.corpus)
@@ -192,6 +203,8 @@ class StripBatches(Dataset[Batch]):
     ) -> StripSample:
         """One strip with text that a strip of this size can hold."""
         data = self.recipe.data
+        if lines == 1 and (real := self._draw_real(rng, width, difficulty)) is not None:
+            return real
         share = data.typeset_share if lines == 1 else 0.0
         if share and rng.random() < share:
             sample = self.typeset.draw(rng, width, difficulty)
@@ -206,6 +219,13 @@ class StripBatches(Dataset[Batch]):
         if len(sample.text) >= sample.image.size // PX_PER_CHARACTER:
             return self.draw(rng, width, difficulty, lines)
         return sample
+
+    def _draw_real(self, rng: random.Random, width: int, difficulty: float) -> StripSample | None:
+        """A real line as often as the recipe wants one, if one suits the strip."""
+        lines = self.recipe.data.lines
+        if lines is None or self.real_lines is None or rng.random() >= lines.share:
+            return None
+        return self.real_lines.draw(rng, width, difficulty)
 
     def draw_running(
         self, rng: random.Random, width: int, difficulty: float, lines: int = 1

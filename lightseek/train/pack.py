@@ -64,6 +64,9 @@ def make_pack(
     families = by_family(load_faces(fonts, LATIN))
     files = {path: Path("lightseek", path.relative_to(_PACKAGE)) for path in _sources()}
     files |= {path: path for folder in (fonts, text) for path in folder.glob("licences/*")}
+    if data.lines is not None:
+        lines = _inside(data.lines.folder)
+        files |= {path: path for path in lines.rglob("*") if path.is_file()}
     files[recipe] = Path(recipe.name)
     run = _RUN.format(recipe=recipe.name)
     room = max_mb * _MB - sum(map(_size, files)) - len(run)

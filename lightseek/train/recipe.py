@@ -35,6 +35,17 @@ class NewRecipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LinesRecipe:
+    """Lines of real pages."""
+
+    __pydantic_config__: ClassVar = STRICT
+    folder: str
+    """What `lightseek data align` wrote."""
+    share: Share
+    """Share of the strips of one line, where there are real ones of their width."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DataRecipe:
     """Where text and fonts come from."""
 
@@ -49,6 +60,8 @@ class DataRecipe:
     """Share of the strips that are cut from typeset pages; the others are drawn one by one."""
     new: NewRecipe | None = None
     """What to learn besides, for fine-tuning."""
+    lines: LinesRecipe | None = None
+    """Real lines beside those that are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from lightseek.config import ModelConfig, PlaceConfig, preset
 from lightseek.data.fonts import SHIPPED, Face, load_faces
+from lightseek.data.lines import RealLine, write_lines
 from lightseek.data.strips import LINE_PX, StripRenderer, StripSample
 from lightseek.errors import UsageError
 from lightseek.tokenizer import Tokenizer
@@ -25,7 +27,7 @@ from lightseek.train.batch import (
     draw_ahead,
 )
 from lightseek.train.exam import held_out_strips
-from lightseek.train.recipe import Recipe, Stage
+from lightseek.train.recipe import LinesRecipe, Recipe, Stage
 
 PLACE = PlaceConfig(x_bins=128, y_bins=16, bin_px=8)
 TENSORS = [field.name for field in fields(Batch) if field.name != "first_col"]
@@ -343,3 +345,29 @@ def test_fonts_and_text_that_are_not_there_are_named(
         recipe = replace(tiny_recipe, data=wrong)
         with pytest.raises(UsageError, match=said):
             StripBatches(recipe, tiny_config, tiny_tokenizer)[0]
+
+
+def test_real_lines_take_their_share(
+    tiny_recipe: Recipe,
+    tiny_config: ModelConfig,
+    tiny_tokenizer: Tokenizer,
+    tmp_path: Path,
+) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((LINE_PX, 192), 255, np.uint8))
+    places = [(20.0, 16.0), (28.0, 16.0), (36.0, 16.0)]
+    write_lines(tmp_path, [RealLine("0.png", 192, "ab", places)])
+    lines = LinesRecipe(folder=str(tmp_path), share=0.5)
+    recipe = replace(tiny_recipe, data=replace(tiny_recipe.data, lines=lines))
+    batches = StripBatches(recipe, tiny_config, tiny_tokenizer)
+    texts = [batches.draw(random.Random(seed), 256, 0.5).text for seed in range(100)]
+    assert 30 < texts.count("ab") < 70
+    # none fills half of a wide strip, and none is of two lines
+    assert all(batches.draw(random.Random(s), 512, 0.5).text != "ab" for s in range(20))
+    assert all(batches.draw(random.Random(s), 256, 0.5, 2).text != "ab" for s in range(20))
+    held_out = StripBatches(recipe, tiny_config, tiny_tokenizer, held_out=True)
+    assert all(held_out.draw(random.Random(s), 256, 0.5).text != "ab" for s in range(20))
+    # what covers a cell is not known: nothing is asked of them
+    real = batches.draw(random.Random(next(s for s in range(100) if texts[s] == "ab")), 256, 0.5)
+    batch = collate([real], [random.Random(0)], tiny_tokenizer, PLACE, 0)
+    assert (batch.glyphs == IGNORED).all()
+    assert (batch.targets[0, :3] != IGNORED).all()

@@ -81,6 +81,17 @@ def test_a_pack_holds_all_that_fits(recipe: Path) -> None:
     assert f"{size_mb(Path('pack')):.1f} MB" in said[-1]
 
 
+def test_real_lines_come_along(recipe: Path) -> None:
+    Path("build/lines/strips").mkdir(parents=True)
+    Path("build/lines/lines.jsonl").write_text("{}")
+    Path("build/lines/strips/000000.png").write_bytes(b"image")
+    text = 'text = "build/text", lines = { folder = "build/lines", share = 0.1 }'
+    recipe.write_text(RECIPE.replace('text = "build/text"', text), encoding="utf-8")
+    make_pack(recipe, Path("pack"))
+    assert Path("pack/build/lines/strips/000000.png").read_bytes() == b"image"
+    assert Path("pack/build/lines/lines.jsonl").exists()
+
+
 def test_what_is_too_much_is_left_out_evenly(recipe: Path) -> None:
     make_pack(recipe, Path("whole"))
     least = size_mb(Path("whole")) - 0.1
