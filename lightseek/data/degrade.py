@@ -150,6 +150,25 @@ def fade(image: Grey, rng: random.Random) -> Grey:
     return _clip(paper + (image - paper) * field.clip(0.12, 1.1))
 
 
+def ribbon(image: Grey, rng: random.Random, *, scale: float) -> Grey:
+    """Type struck through cloth: strokes swell until they fill small counters, and are grainy.
+
+    Args:
+        image: Any grey image.
+        rng: Draws how hard, and through what.
+        scale: Pixels of this image for one pixel of the final one.
+    """
+    height, width = image.shape
+    thick = 1 + 2 * round(scale * rng.uniform(0, 0.9))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thick, thick))
+    swollen = cv2.GaussianBlur(cv2.erode(image, kernel), (0, 0), scale * rng.uniform(0.3, 1.0))
+    paper = np.float32(_paper_level(image))
+    weave = scale * rng.uniform(0.8, 2.5)
+    grain = _blotches(rng, height, width, weave, weave)
+    field = rng.uniform(0.55, 1.0) + rng.uniform(0.05, 0.3) * grain
+    return _clip(paper + (swollen - paper) * field.clip(0.15, 1.1))
+
+
 def dot_matrix(image: Grey, rng: random.Random, *, pitch: float) -> Grey:
     """Ink set in round dots, as by the needles of a receipt printer.
 

@@ -75,7 +75,7 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         return rng.random() < probability * difficulty
 
     draw = rng.random() / max(difficulty, 1e-9)
-    press = press or ("typewriter" if draw < 0.13 else "receipt" if draw < 0.27 else "print")
+    press = press or ("typewriter" if draw < 0.16 else "receipt" if draw < 0.29 else "print")
     fine, coarse = (_FINE, 2.6, 2.6), (0.8, 1.0)
     scale = rng.choice(fine if press == "receipt" else (*[_USUAL] * 4, *coarse, *fine, 2.6))
     stretch = 1.0
@@ -216,26 +216,39 @@ def wear(
     scale, typed = look.scale_y, look.press == "typewriter"
     if chance(0.08):
         image = degrade.specks(image, rng, scale=scale / _USUAL)
-    if scale >= _FINE and chance(0.35 if typed else 0.2):
-        image = degrade.ink_spread(image, rng)
-    if look.press == "receipt" and not look.bilevel and rng.random() < 0.35:
-        image = degrade.dot_matrix(image, rng, pitch=look.line_px * scale / rng.uniform(18, 28))
-    # faded ink does not survive a threshold
-    if chance(0.03 if look.press == "print" else 0.15 if look.bilevel else 0.6):
-        image = degrade.fade(image, rng)
+    if struck := typed and chance(0.5):
+        image = degrade.ribbon(image, rng, scale=scale)
+    image = _inked(rng, image, look, difficulty)
     matrix = np.eye(2, 3)
     if chance(0.15):
         limit = min(1.0, 256 * scale / image.shape[1])
         image, matrix = degrade.rotate(image, rng, max_degrees=limit)
     if look.bilevel:
         image = _to_bilevel(rng, image, look)
-    elif chance(0.7 if typed else 0.25):
-        strength = rng.uniform(0.6, 2.2) if typed else 0.8
+    elif chance(0.7 if typed and not struck else 0.25):
+        strength = rng.uniform(0.6, 2.2) if typed and not struck else 0.8
         image = degrade.blur(image, rng, scale=scale / _USUAL * strength)
     if chance(0.07):
         share = rng.uniform(0.52, 0.84) / scale
         image = degrade.low_resolution(image, rng, scale=min(1.0, share))
     return image, matrix
+
+
+def _inked(rng: random.Random, image: degrade.Grey, look: Look, difficulty: float) -> degrade.Grey:
+    """Too much ink or too little, in dots, or where it did not take."""
+
+    def chance(probability: float) -> bool:
+        return rng.random() < probability * difficulty
+
+    scale = look.scale_y
+    if scale >= _FINE and chance(0.35 if look.press == "typewriter" else 0.2):
+        image = degrade.ink_spread(image, rng)
+    if look.press == "receipt" and not look.bilevel and rng.random() < 0.35:
+        image = degrade.dot_matrix(image, rng, pitch=look.line_px * scale / rng.uniform(18, 28))
+    # faded ink does not survive a threshold
+    if chance(0.03 if look.press == "print" else 0.15 if look.bilevel else 0.6):
+        image = degrade.fade(image, rng)
+    return image
 
 
 def _to_bilevel(rng: random.Random, image: degrade.Grey, look: Look) -> degrade.Grey:

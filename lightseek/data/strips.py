@@ -70,7 +70,8 @@ class StripRenderer:
     def __init__(self, faces: Sequence[Face], ids: Mapping[str, int]) -> None:
         self._families = by_family(faces)
         self._monospaced = by_family([f for f in faces if f.monospaced]) or self._families
-        self._typewriters = by_family([f for f in faces if f.typewriter]) or self._monospaced
+        typewriters = [f for f in faces if f.typewriter and not f.italic]
+        self._typewriters = by_family(typewriters) or self._monospaced
         self._bitmaps = by_family([f for f in faces if f.bitmap]) or self._monospaced
         self._ids = ids
         extents: dict[Face, dict[str, Extent]] = {face: {} for face in faces}

@@ -15,6 +15,7 @@ OPERATIONS = {
     "bilevel": degrade.bilevel,
     "ink_spread": degrade.ink_spread,
     "fade": degrade.fade,
+    "ribbon": partial(degrade.ribbon, scale=1.3),
     "dot_matrix": partial(degrade.dot_matrix, pitch=4.0),
     "uneven_light": degrade.uneven_light,
     "texture": degrade.texture,
@@ -54,7 +55,8 @@ def test_bears_images_without_content(operation, shape, tone):
 
 
 @pytest.mark.parametrize(
-    "name", ["noise", "jpeg", "fade", "uneven_light", "texture", "ink_spread", "bilevel"]
+    "name",
+    ["noise", "jpeg", "fade", "uneven_light", "texture", "ink_spread", "bilevel", "ribbon"],
 )
 def test_changes_the_image_and_leaves_it_legible(name):
     image = bars()
