@@ -83,6 +83,13 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         stretch = rng.uniform(0.6, 1.9)
     elif chance(0.3):
         stretch = rng.uniform(0.8, 1.2) if rng.random() < 0.8 else rng.uniform(0.65, 1.6)
+    tracking, space = 0.0, 1.0
+    if chance(0.12):
+        tracking = rng.uniform(-0.03, 0.14)
+    if chance(0.3):
+        space = rng.uniform(0.7, 1.8)
+    if chance(0.02):  # headings whose letters stand as far apart as words do elsewhere
+        tracking, space = rng.uniform(0.2, 0.7), rng.uniform(2.0, 3.5)
     bilevel = chance(0.5 if scale >= _FINE else 0.4 if scale in coarse else 0.08)
     paper = 255 - round(70 * rng.random() ** 1.5 * difficulty)
     ink = rng.randint(0, 110) if rng.random() < 0.85 else rng.randint(80, 150)
@@ -95,8 +102,8 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         ink=0 if bilevel else min(round(ink * difficulty), paper - 45),
         bilevel=bilevel,
         mixed=chance(0.1),
-        tracking_em=rng.uniform(-0.03, 0.14) if chance(0.12) else 0.0,
-        space=rng.uniform(0.7, 1.8) if chance(0.3) else 1.0,
+        tracking_em=tracking,
+        space=space,
         air=rng.uniform(0.2, 1.0) if chance(0.2) else 0.0,
         wide_gaps=chance(0.07),
         far_word=rng.randrange(1, 6) if chance(0.05) else 0,

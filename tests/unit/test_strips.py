@@ -82,6 +82,19 @@ def test_receipts_are_often_printed_in_faces_of_dots(faces, monkeypatch):
     assert 0.35 < shares["print"] < 0.65
 
 
+def test_spaced_letters_are_written_as_words(renderer, monkeypatch):
+    looks = (draw_look(random.Random(seed), 1.0) for seed in range(400))
+    spaced = next(look for look in looks if look.tracking_em > 0.2)
+    plain = replace(draw_look(random.Random(0), 0.0), line_px=30)
+    look = replace(plain, tracking_em=spaced.tracking_em, space=spaced.space)
+    monkeypatch.setattr(strips, "draw_look", lambda *_: look)
+    [sample] = samples(renderer, 1, text="NO TE", difficulty=0.0)
+    assert sample.text == "NO TE"
+    gaps = sample.boxes[1:, 0] - sample.boxes[:-1, 2]
+    within, between = (gaps[0], gaps[3]), sample.boxes[3, 0] - sample.boxes[1, 2]
+    assert between > 2 * max(within)
+
+
 def test_names_in_small_capitals_are_written_in_lower_case(renderer, monkeypatch):
     plain = replace(draw_look(random.Random(0), 0.0), line_px=30)
     drawn = []
