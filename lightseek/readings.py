@@ -141,8 +141,8 @@ def _skipped_px(strip: Strip, across: Float[np.ndarray, " N"]) -> int:
     if np.diff(across).max() < 2 * _HALF_CHARACTER + SKIPPED_PX:
         return 0
     ink = _column_ink(strip)
-    first, last = int(max(0, across.min())), int(across.max()) + 1
-    inked = ink > 0.5 * np.median(ink[first:last])
+    first, last = np.clip((across.min(), across.max()), 0, len(ink) - 1).astype(int)
+    inked = ink > 0.5 * np.median(ink[first : last + 1])
     holes = (
         inked[max(0, int(left) + _HALF_CHARACTER) : max(0, int(right) - _HALF_CHARACTER)].sum()
         for left, right in itertools.pairwise(across)

@@ -221,6 +221,12 @@ def test_no_strip_becomes_wider_than_strips_are() -> None:
     assert blank.shape == (32, 128)
 
 
+@pytest.mark.filterwarnings("error")
+def test_places_beyond_the_strip_are_borne() -> None:
+    beyond = said("far away", [600 + 60 * i for i in range(8)])
+    assert not has_lost_place(strip(width=512), beyond)
+
+
 def test_a_full_strip_is_read_again_only_narrower() -> None:
     full = np.tile(strip(), 2)
     full = np.where(np.arange(full.shape[1]) == full.shape[1] - 2, 0, full).astype(np.uint8)
