@@ -20,7 +20,7 @@ MAX_SLANT = 5.0
 """Degrees of rotation that are looked for, either way."""
 _MAX_PIXELS = 24_000_000
 """Larger pages are shrunk."""
-_LARGE_LETTER, _GOOD_LETTER, _SMALL_LETTER = 30, 24, 7
+_LARGE_LETTER, _GOOD_LETTER, _SMALL_LETTER = 24, 18, 7
 """Typical heights of a letter above which a page is shrunk, to which it is shrunk, and below which
 it is enlarged."""
 _WORN_LETTER = 14
