@@ -22,7 +22,8 @@ from lightseek.document import Box
 
 STRIP_HEIGHT = 32
 """As high as a line, from its highest ink to its lowest."""
-STRIP_WIDTHS = tuple(range(128, 1025, 64))
+STRIP_WIDTHS = tuple(range(192, 1025, 64))
+"""On narrower ones the reader tells wrong places."""
 MARGIN = 4
 """Pixels of a strip beside its line."""
 _MAX_ENLARGEMENT = 3.0
