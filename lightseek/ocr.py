@@ -15,7 +15,9 @@ from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
 from PIL import Image
 
 from lightseek.blocks import Block, Strip, TextLine, cut_page, word_boxes
@@ -74,7 +76,7 @@ class _Cut:
 
     @property
     def strips(self) -> list[Strip]:
-        return [s for block in self.blocks for line in block.lines for s in line.strips]
+        return [strip for block in self.blocks for strip in block.strips]
 
 
 class OCR:
@@ -101,8 +103,9 @@ class OCR:
         what = dtype or default_dtype(where)
         self.model, self.tokenizer = load_model(model, device=where, dtype=what)
         config = self.model.config
-        self._reads_views = config.mode in MODES
-        if config.decoder.place is None and not self._reads_views:
+        self.reads_views = config.mode in MODES
+        """Whether pages are read whole, as by the official family, rather than cut into strips."""
+        if config.decoder.place is None and not self.reads_views:
             raise ModelError(
                 f"{model} has no place heads, without which strips cannot be read: "
                 "give nano, or a model trained by a recipe of nano"
@@ -188,9 +191,13 @@ class OCR:
                 pages.append(page)
             yield Document(source=name, pages=tuple(pages))
 
+    def read_strips(self, strips: Sequence[UInt8[np.ndarray, "H _"]]) -> list[StripText]:
+        """Read strips that `cut_page` left, one result each, empty where nothing can be text."""
+        return read_carefully(strips, partial(read_strips, self.model, self.tokenizer))
+
     def _find_look(self, mode: str | None, reading: Reading) -> Look | None:
         """How pages are looked at; none by models that read strips."""
-        if self._reads_views:
+        if self.reads_views:
             return find_look(
                 self.model,
                 self.tokenizer,
@@ -209,14 +216,14 @@ class OCR:
     def _read_cuts(
         self, cuts: Iterable[_Cut], look: Look | None, batch: int
     ) -> Iterator[tuple[_Cut, Page]]:
-        return self._read_strips(cuts) if look is None else self._read_whole(cuts, look, batch)
+        return self._read_cut(cuts) if look is None else self._read_whole(cuts, look, batch)
 
-    def _read_strips(self, cuts: Iterable[_Cut]) -> Iterator[tuple[_Cut, Page]]:
+    def _read_cut(self, cuts: Iterable[_Cut]) -> Iterator[tuple[_Cut, Page]]:
         """Read cut pages, some hundred strips at a time."""
         for group in _windows(cuts):
             started = time.perf_counter()
             images = [strip.image for cut in group for strip in cut.strips]
-            texts = iter(read_carefully(images, partial(read_strips, self.model, self.tokenizer)))
+            texts = iter(self.read_strips(images))
             seconds = (time.perf_counter() - started) / max(1, len(images))
             for cut in group:
                 own = [next(texts) for _ in cut.strips]

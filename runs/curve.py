@@ -46,11 +46,11 @@ def rows_of(folder: Path, record: list[dict[str, Any]]) -> list[str]:
     losses, cells, flops, errors = (
         read_curve(folder, name) for name in ("text_loss", "token_hits", "flops", "held_out_cer")
     )
+    done = dict(flops)
     rows, start = [], 0
     for end, cer in errors:
-        done = dict(flops)[end]
         rows.append(
-            f"| {number + 1} | {strips_before + end:,} | {flops_before + done:.2e} "
+            f"| {number + 1} | {strips_before + end:,} | {flops_before + done[end]:.2e} "
             f"| {mean(losses, start, end):.3f} | {100 * mean(cells, start, end):.1f} "
             f"| {100 * cer:.1f} |"
         )

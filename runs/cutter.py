@@ -76,7 +76,7 @@ def measure(item: Item, read: Read) -> Cutting:
         blocks = cut_page(page.image)
         took = process_time() - began
         slowest, total = max(slowest, took), total + took
-        texts = iter(read([s.image for b in blocks for line in b.lines for s in line.strips]))
+        texts = iter(read([s.image for block in blocks for s in block.strips]))
         for block in blocks:
             cut = [[next(texts) for _ in line.strips] for line in block.lines]
             lines += cut

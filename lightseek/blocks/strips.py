@@ -59,6 +59,11 @@ class Block:
     lines: tuple[TextLine, ...]
     box: Box
 
+    @property
+    def strips(self) -> list[Strip]:
+        """Those of all lines, in reading order."""
+        return [strip for line in self.lines for strip in line.strips]
+
 
 def cut_strips(sheet: Sheet, found: Found, segment: Segment, page: Box) -> list[Strip]:
     """Cut one segment into as many strips as its length needs."""

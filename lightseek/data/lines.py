@@ -3,7 +3,8 @@
     FOLDER/lines.jsonl   {"image": "strips/000001.png", "text": "...", "places": [[x, y], ...]}
 
 `lightseek.train.align` writes such a folder. Where a character stands is known from how the line
-was read, what covers each cell is not. Knows nothing of models.
+was read, how far it reaches is not: its box is a point, its glyph cells are empty. Knows nothing of
+models.
 """
 
 import json
@@ -90,10 +91,6 @@ class RealLines:
             raise DataError(f"{index} has no lines: align a larger data set")
         self._lines = sorted(lines, key=lambda line: (line.width, line.image))
         self._widths = [line.width for line in self._lines]
-
-    def __len__(self) -> int:
-        """Number of lines."""
-        return len(self._lines)
 
     def draw(self, rng: random.Random, width: int, difficulty: float = 1.0) -> StripSample | None:
         """A line that fills a good part of a strip, if there is one.

@@ -223,17 +223,19 @@ def wear(
     scale, typed = look.scale_y, look.press == "typewriter"
     if chance(0.08):
         image = degrade.specks(image, rng, scale=scale / _USUAL)
-    if struck := typed and chance(0.5):
+    struck = typed and chance(0.5)
+    if struck:
         image = degrade.ribbon(image, rng, scale=scale)
     image = _inked(rng, image, look, difficulty)
+    smeared = typed and not struck
     matrix = np.eye(2, 3)
     if chance(0.15):
         limit = min(1.0, 256 * scale / image.shape[1])
         image, matrix = degrade.rotate(image, rng, max_degrees=limit)
     if look.bilevel:
         image = _to_bilevel(rng, image, look)
-    elif chance(0.7 if typed and not struck else 0.25):
-        strength = rng.uniform(0.6, 2.2) if typed and not struck else 0.8
+    elif chance(0.7 if smeared else 0.25):
+        strength = rng.uniform(0.6, 2.2) if smeared else 0.8
         image = degrade.blur(image, rng, scale=scale / _USUAL * strength)
     if chance(0.07):
         share = rng.uniform(0.52, 0.84) / scale

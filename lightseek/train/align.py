@@ -11,7 +11,6 @@ Axes: H W pixels of a strip.
 import unicodedata
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -27,9 +26,7 @@ from lightseek.data.lines import RealLine, write_lines
 from lightseek.errors import DataError, UsageError, require
 from lightseek.eval.metrics import fold
 from lightseek.ocr import OCR
-from lightseek.reader import read_strips
-from lightseek.readings import StripText, read_carefully
-from lightseek.views import MODES
+from lightseek.readings import StripText
 
 MOST_WRONG = 0.25
 """Share of the characters of a strip that may be read wrongly for the others to tell the places."""
@@ -71,7 +68,7 @@ def align_lines(
         UsageError: If the folder is there already, or the model reads no strips.
         MissingExtraError: If rapidfuzz is not installed.
     """
-    if ocr.model.config.mode in MODES:
+    if ocr.reads_views:
         name = ocr.model.config.name
         raise UsageError(f"{name} reads whole pages, not lines: name a model such as nano")
     if out.exists():
@@ -112,10 +109,8 @@ def _read_rows(pairs: Pairs, numbers: range, ocr: OCR, left_out: list[str]) -> I
         except DataError as fault:
             left_out.append(str(fault))
             continue
-        blocks = cut_page(pair.image)
-        cut.append((pair, [s.image for b in blocks for line in b.lines for s in line.strips]))
-    read = partial(read_strips, ocr.model, ocr.tokenizer)
-    results = iter(read_carefully([strip for _, strips in cut for strip in strips], read))
+        cut.append((pair, [s.image for block in cut_page(pair.image) for s in block.strips]))
+    results = iter(ocr.read_strips([strip for _, strips in cut for strip in strips]))
     for pair, strips in cut:
         own = [(strip, result) for strip in strips if (result := next(results)).text]
         yield _Row(pair.name, pair.text, [s for s, _ in own], [r for _, r in own])
