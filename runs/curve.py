@@ -39,7 +39,10 @@ def main(folders: tuple[Path, ...], model: str, page: Path | None) -> None:
 def rows_of(folder: Path, record: list[dict[str, Any]]) -> list[str]:
     """The rows of a run, which is one of the record."""
     own = read_record(folder / "model")[-1]
-    number = [run.get("flops") for run in record].index(own["flops"])
+    known = [run.get("flops") for run in record]
+    if own["flops"] not in known:
+        raise click.ClickException(f"the record of the model does not tell of {folder}")
+    number = known.index(own["flops"])
     strips_before, flops_before = (
         sum(run.get(name, 0) for run in record[:number]) for name in ("strips", "flops")
     )
