@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lightseek.attention import FEW_WITH_BIAS, MapNorm, Mlp, attend
@@ -29,6 +29,9 @@ from lightseek.config import (
     SamConfig,
 )
 from lightseek.fusion import make_projector
+
+Column = int | Int[Tensor, ""]
+"""A column of a position table; as a tensor, one compiled graph serves every column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class PositionTable(nn.Module):
         """The vector for the class token."""
         return self.cells[0]
 
-    def forward(self, rows: int, cols: int, first_col: int = 0) -> Float[Tensor, "1 H W D"]:
+    def forward(self, rows: int, cols: int, first_col: Column = 0) -> Float[Tensor, "1 H W D"]:
         """The vectors for a map of this size.
 
         Raises:
@@ -156,9 +159,12 @@ class PositionTable(nn.Module):
         if cells.ndim == 2:
             cells = rearrange(cells[1:], "(h w) d -> 1 h w d", h=height)
         if not self.resize:
-            if rows > height or first_col + cols > width:
+            # what a tensor holds cannot be checked in a compiled graph: `index_select` does
+            last = first_col + cols if isinstance(first_col, int) else cols
+            if rows > height or last > width:
                 raise ValueError(f"a {rows} x {cols} map does not fit a {height} x {width} table")
-            return cells[:, :rows, first_col : first_col + cols]
+            across = first_col + torch.arange(cols, device=cells.device)
+            return cells[:, :rows].index_select(2, across)
         if (rows, cols) == (height, width):
             return cells
         table = rearrange(cells, "1 h w d -> 1 d h w").float()
@@ -260,7 +266,7 @@ class SamEncoder(nn.Module):
         self.out_dim = config.neck_dim or config.dim
 
     def forward(
-        self, views: Float[Tensor, "V C Y X"], first_col: int = 0
+        self, views: Float[Tensor, "V C Y X"], first_col: Column = 0
     ) -> tuple[Float[Tensor, "V H W D"], Float[Tensor, "V E H W"]]:
         """Encode views.
 
@@ -337,7 +343,7 @@ class ClipEncoder(nn.Module):
         self.blocks = nn.ModuleList(ClipBlock(config) for _ in range(config.depth))
 
     def forward(
-        self, tokens: Float[Tensor, "V h w D"], first_col: int = 0
+        self, tokens: Float[Tensor, "V h w D"], first_col: Column = 0
     ) -> Float[Tensor, "V h w D"]:
         """Encode compressed tokens; the class token attends but is not returned."""
         rows, cols = tokens.shape[1:3]
@@ -361,7 +367,7 @@ class DeepEncoder(nn.Module):
         self.clip = ClipEncoder(config.clip)
         self.projector = make_projector(config)
 
-    def forward(self, views: Float[Tensor, "V C Y X"], first_col: int = 0) -> Encoded:
+    def forward(self, views: Float[Tensor, "V C Y X"], first_col: Column = 0) -> Encoded:
         """Encode views of one size.
 
         Args:

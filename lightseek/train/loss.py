@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lightseek.encoder import Encoded
+from lightseek.encoder import Column, Encoded
 from lightseek.model import LightSeekOCR
 from lightseek.train.batch import IGNORED, Batch
 from lightseek.train.recipe import LossRecipe
@@ -90,7 +90,7 @@ class TrainedModel(nn.Module):
         config = model.config
         self.model = model
         # evaluation reads batches of many shapes and keeps to the encoder itself
-        self.encode: Callable[[Tensor, int], Encoded] = model.encoder.forward
+        self.encode: Callable[[Tensor, Column], Encoded] = model.encoder.forward
         if compile_encoder:
             self.encode = torch.compile(model.encoder.forward, dynamic=False)
         self.glyphs: GlyphHeads | None = None
@@ -101,7 +101,7 @@ class TrainedModel(nn.Module):
         """All losses of a batch; text and places are zero while only glyphs are learnt."""
         model = self.model
         views = batch.views.to(model.embedding.weight.dtype)
-        encoded = self.encode(views, batch.first_col)
+        encoded = self.encode(views, torch.tensor(batch.first_col, device=views.device))
         patches = tokens = nothing = Part(*torch.zeros(3, device=views.device))
         if self.glyphs is not None:
             patches = self.glyphs.patches(encoded.local, batch.glyphs)

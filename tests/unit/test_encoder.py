@@ -1,5 +1,8 @@
+import subprocess
+import sys
 from copy import deepcopy
 from dataclasses import replace
+from textwrap import dedent
 
 import pytest
 import torch
@@ -293,3 +296,25 @@ def test_the_neck_is_part_of_official_models_alone(
         assert necked.shape == (1, 8, 4, 4)
         local, same = nano(torch.zeros(1, 1, 64, 64))
         assert torch.equal(same.permute(0, 2, 3, 1), local)
+
+
+def test_one_compiled_graph_serves_every_column() -> None:
+    script = """
+        import torch
+        from torch._dynamo.testing import CompileCounter
+        from lightseek.config import preset
+        from lightseek.encoder import DeepEncoder
+
+        encoder, graphs = DeepEncoder(preset("nano")), CompileCounter()
+        compiled = torch.compile(encoder.forward, dynamic=False, backend=graphs)
+        views = torch.randn(2, 1, 32, 256)
+        with torch.inference_mode():
+            for col in (0, 1, 12):
+                found, expected = compiled(views, torch.tensor(col)), encoder(views, col)
+                torch.testing.assert_close(found.tokens, expected.tokens)
+        print(graphs.frame_count)
+    """
+    # by itself, for the checks of shapes break graphs
+    command = [sys.executable, "-c", dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
