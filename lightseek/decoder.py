@@ -317,8 +317,7 @@ class DeepSequences:
     def prefill(self) -> Float[Tensor, "B D"]:
         """Run the prompt and return the hidden state that predicts the first token."""
         length = self.prompt.shape[1]
-        # the last prompt token predicts: only the visual tokens before it see both ways
-        bias = attention_bias(self.decoder.config, length, length - 1, like=self.prompt)
+        bias = attention_bias(self.decoder.config, length, length, like=self.prompt)
         if self.filling is not None:
             bias = bias + self.filling[..., :length]
         hidden = self.decoder(self.prompt, self.rotary.at(0, length), bias, self.cache)
@@ -344,21 +343,23 @@ class DeepSequences:
 
 
 def attention_bias(
-    config: DecoderConfig, length: int, prefix: int, *, like: Tensor
+    config: DecoderConfig, length: int, prompt: int, *, like: Tensor
 ) -> Float[Tensor, "L L"]:
-    """Who sees whom in a sequence that begins with `prefix` prompt tokens.
+    """Who sees whom in a sequence that begins with `prompt` tokens.
+
+    The last of these predicts the first of the output: only those before it see both ways.
 
     Args:
         config: Says whether the prefix is bidirectional and how far back output looks.
         length: Tokens of the whole sequence.
-        prefix: Tokens before the output.
+        prompt: Tokens before the output.
         like: A tensor of the wanted device and dtype.
     """
     at = torch.arange(length, device=like.device)
     seen = at[:, None] >= at[None]
     if config.bidirectional_prefix:
-        seen |= at[None] < prefix
+        seen |= at[None] < prompt - 1
     if config.sliding_window is not None:
         recent = at[:, None] - at[None] < config.sliding_window
-        seen &= recent | (at[None] < prefix)
+        seen &= recent | (at[None] < prompt)
     return like.new_zeros(length, length).masked_fill(~seen, HIDDEN)

@@ -29,20 +29,16 @@ def crop_figures(
         dpi: As it was read.
         password: As it was read.
     """
-    numbers = [page.number for page in document.pages if any(map(_is_figure, page.regions))]
-    if not numbers:
+    pages = {page.number: page for page in document.pages}
+    illustrated = [n for n, page in pages.items() if any(map(_is_figure, page.regions))]
+    if not illustrated:
         return document
-    chosen = ",".join(map(str, numbers))
-    images = {
-        page.number: page.image
-        for page in open_pages(source, dpi=dpi, pages=chosen, password=password)
-        if isinstance(page, PageImage)
-    }
-    pages = [
-        _crop(page, images[page.number], target, beside) if page.number in images else page
-        for page in document.pages
-    ]
-    return document.model_copy(update={"pages": tuple(pages)})
+    chosen = ",".join(map(str, illustrated))
+    for opened in open_pages(source, dpi=dpi, pages=chosen, password=password):
+        if isinstance(opened, PageImage):
+            page = pages[opened.number]
+            pages[opened.number] = _crop(page, opened.image, target, beside)
+    return document.model_copy(update={"pages": tuple(pages.values())})
 
 
 def _is_figure(region: Region) -> bool:

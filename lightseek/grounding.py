@@ -73,7 +73,7 @@ def find_prompt(text: str) -> str:
     if name == "locate":
         if not colon or not words.strip():
             raise UsageError("say what to locate: locate:some words")
-        return PROMPTS["locate"].replace(WANTED, words.strip())
+        text = PROMPTS["locate"].replace(WANTED, words.strip())
     prompt = PROMPTS.get(text, text)
     if prompt.count(IMAGE) != 1:
         raise UsageError(

@@ -202,11 +202,12 @@ class LightSeekOCR(nn.Module):
         x = torch.cat([visual, text], dim=1)
         if isinstance(self.decoder, LanguageDecoder):
             return self.decoder(x)[:, visual.shape[1] :]
-        length = x.shape[1]
+        length, start = x.shape[1], visual.shape[1]
         positions = torch.arange(length, device=x.device)[None]
-        bias = attention_bias(self.decoder.config, length, visual.shape[1], like=x)
+        # `<bos>` is the last token of the prompt
+        bias = attention_bias(self.decoder.config, length, start + 1, like=x)
         hidden = self.decoder(x, self.decoder.rotary(positions, x), bias)
-        return hidden[:, visual.shape[1] :]
+        return hidden[:, start:]
 
     def freeze(self, parts: Sequence[str]) -> None:
         """Keep the weights of some parts as they are, such as `encoder.sam`.

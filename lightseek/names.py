@@ -112,15 +112,6 @@ def official_name(ours: str) -> str:
     return translate(ours, OFFICIAL)
 
 
-def our_name(official: str) -> str:
-    """What we call a tensor of the official file.
-
-    Raises:
-        KeyError: If the official family has no such tensor.
-    """
-    return translate(official, tuple((theirs, ours) for ours, theirs in OFFICIAL))
-
-
 def translate(name: str, table: Table) -> str:
     """What a table calls a tensor.
 

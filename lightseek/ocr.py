@@ -9,9 +9,8 @@ reads views, those of a few pages at a time.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 
@@ -28,7 +27,7 @@ from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
 from lightseek.readings import StripText, is_likely, read_carefully
 from lightseek.views import MODES, make_views
-from lightseek.weights import default_device, default_dtype, load_model
+from lightseek.weights import default_dtype, find_device, load_model
 
 STRIPS_AT_ONCE = 256
 """Strips gathered from pages before they are read: some five dense pages."""
@@ -62,8 +61,6 @@ class Reading:
 class _Cut:
     """A page on its way: cut into strips, or whole, and not read yet."""
 
-    document: int
-    """Place of its source among those asked for."""
     source: str
     number: int
     width: int
@@ -73,6 +70,8 @@ class _Cut:
     reason: str | None
     image: Image.Image | None = None
     """Of a page that is to be read whole."""
+    last: bool = False
+    """Whether no more pages of its source follow."""
 
     @property
     def strips(self) -> list[Strip]:
@@ -99,7 +98,7 @@ class OCR:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        where = default_device() if device is None else _find_device(device)
+        where = find_device(device)
         what = dtype or default_dtype(where)
         self.model, self.tokenizer = load_model(model, device=where, dtype=what)
         config = self.model.config
@@ -148,7 +147,7 @@ class OCR:
         reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch)
         look = self._find_look(mode, reading)
         opened = open_pages(source, dpi=dpi, pages=pages, password=password)
-        read = tuple(page for _, page in self._read_cuts(_cut_all(0, opened, look), look, batch))
+        read = tuple(page for _, page in self._read_cuts(_cut_all(opened, look), look, batch))
         return Document(source=_unicode(opened.source), pages=read)
 
     def read_all(
@@ -177,19 +176,14 @@ class OCR:
             UsageError: If an argument makes no sense.
         """
         look = self._find_look(mode, reading)
-        cuts = (
-            c for i, source in enumerate(sources) for c in _cut_source(i, source, reading, look)
-        )
-        for _, group in groupby(
-            self._read_cuts(cuts, look, reading.batch), key=lambda pair: pair[0].document
-        ):
-            pages = []
-            name = ""
-            for cut, page in group:
-                name = cut.source
-                on_page(name, page)
-                pages.append(page)
-            yield Document(source=name, pages=tuple(pages))
+        cuts = (c for source in sources for c in _mark_last(_cut_source(source, reading, look)))
+        pages: list[Page] = []
+        for cut, page in self._read_cuts(cuts, look, reading.batch):
+            on_page(cut.source, page)
+            pages.append(page)
+            if cut.last:
+                yield Document(source=cut.source, pages=tuple(pages))
+                pages = []
 
     def read_strips(self, strips: Sequence[UInt8[np.ndarray, "H _"]]) -> list[StripText]:
         """Read strips that `cut_page` left, one result each, empty where nothing can be text."""
@@ -254,22 +248,23 @@ class OCR:
                 yield cut, _answered(cut, next(answers), seconds)
 
 
-def _find_device(name: str | torch.device) -> torch.device:
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        cure = f"leave it out for {default_device().type}"
-        raise UsageError(f"no device {name} on this machine: {cure}") from error
-
-
 def _unicode(name: str) -> str:
     """A file name without the bytes of another encoding, which no document can hold."""
     return name.encode(errors="replace").decode()
 
 
-def _cut_source(
-    document: int, source: Source, reading: Reading, look: Look | None
-) -> Iterator[_Cut]:
+def _mark_last(cuts: Iterable[_Cut]) -> Iterator[_Cut]:
+    """Tell the last page of a source, whose document is done when it is read."""
+    held: _Cut | None = None
+    for cut in cuts:
+        if held is not None:
+            yield held
+        held = cut
+    if held is not None:
+        yield replace(held, last=True)
+
+
+def _cut_source(source: Source, reading: Reading, look: Look | None) -> Iterator[_Cut]:
     """Cut every page of a source, or say why it cannot be opened."""
     name = f"<{type(source).__name__}>"
     if isinstance(source, str | Path):
@@ -278,34 +273,34 @@ def _cut_source(
     try:
         opened = open_pages(source, dpi=reading.dpi, pages=reading.pages, password=reading.password)
         name = opened.source
-        for cut in _cut_all(document, opened, look):
+        for cut in _cut_all(opened, look):
             number = cut.number + 1
             yield cut
     except PageError as error:
-        yield _failed(document, name, number, str(error))
+        yield _failed(name, number, str(error))
 
 
-def _cut_all(document: int, opened: Pages, look: Look | None) -> Iterator[_Cut]:
+def _cut_all(opened: Pages, look: Look | None) -> Iterator[_Cut]:
     for page in opened:
         if isinstance(page, UnreadablePage):
-            yield _failed(document, page.source, page.number, page.reason)
+            yield _failed(page.source, page.number, page.reason)
         elif look is None:
-            yield _cut(document, page)
+            yield _cut(page)
         else:
             size = page.image.size
-            yield _Cut(document, _unicode(page.source), page.number, *size, (), 0, None, page.image)
+            yield _Cut(_unicode(page.source), page.number, *size, (), 0, None, page.image)
 
 
-def _cut(document: int, page: PageImage) -> _Cut:
+def _cut(page: PageImage) -> _Cut:
     started = time.perf_counter()
     blocks = tuple(cut_page(page.image))
     seconds = time.perf_counter() - started
     source = _unicode(page.source)
-    return _Cut(document, source, page.number, *page.image.size, blocks, seconds, reason=None)
+    return _Cut(source, page.number, *page.image.size, blocks, seconds, reason=None)
 
 
-def _failed(document: int, source: str, number: int, reason: str) -> _Cut:
-    return _Cut(document, _unicode(source), number, 0, 0, (), 0.0, _unicode(reason))
+def _failed(source: str, number: int, reason: str) -> _Cut:
+    return _Cut(_unicode(source), number, 0, 0, (), 0.0, _unicode(reason))
 
 
 def _windows(cuts: Iterable[_Cut]) -> Iterator[list[_Cut]]:
@@ -353,6 +348,8 @@ def _page(cut: _Cut, texts: list[StripText], seconds: float) -> Page:
 
 def _answered(cut: _Cut, answer: Answer, seconds: float) -> Page:
     """What a model says of a whole page."""
+    if answer.reason is not None:
+        return _page(replace(cut, reason=answer.reason), [], seconds)
     status, reason = Status.OK, None
     regions = parse_answer(answer.text, width=cut.width, height=cut.height, sure=answer.confidence)
     if not answer.finished:

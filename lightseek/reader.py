@@ -176,6 +176,8 @@ class Answer:
     """Where the text of each token ends."""
     probabilities: list[float] = field(default_factory=list)
     """That each token was right."""
+    reason: str | None = None
+    """Why the page could not be read at all."""
 
     def confidence(self, start: int, stop: int) -> float | None:
         """Share of the tokens between two characters that are likely to be right."""
@@ -196,22 +198,35 @@ def read_views(
         look: What it is asked.
 
     Returns:
-        One answer a page, the same as if it were read alone.
-
-    Raises:
-        UsageError: If page and prompt leave no room for an answer.
+        One answer a page, the same as if it were read alone; without text where page and prompt
+        leave no room for any.
     """
     prompts = [make_prompt(model, tokenizer, views, look.prompt)[0] for views in pages]
     most = model.config.decoder.max_positions
+    fitting = [prompt for prompt in prompts if len(prompt) < most]
+    answers = iter(_answers(model, tokenizer, fitting, look) if fitting else [])
+    return [
+        next(answers) if len(prompt) < most else _no_answer(len(prompt), most) for prompt in prompts
+    ]
+
+
+def _answers(
+    model: LightSeekOCR, tokenizer: Tokenizer, prompts: Sequence[Float[Tensor, "_ D"]], look: Look
+) -> list[Answer]:
+    most = model.config.decoder.max_positions
     rooms = [min(look.decoding.max_tokens, most - len(prompt)) for prompt in prompts]
-    for prompt in prompts:
-        if len(prompt) >= most:
-            over = len(prompt) - most
-            raise UsageError(f"the prompt takes {len(prompt)} positions, {over} too many: cut it")
     together, padding = pad_left(prompts)
     decoding = replace(look.decoding, max_tokens=max(rooms))
     results = generate(model, together, tokenizer.eos_id, decoding, padding)
     return [_answer(tokenizer, found, room) for found, room in zip(results, rooms, strict=True)]
+
+
+def _no_answer(length: int, most: int) -> Answer:
+    reason = (
+        f"page and prompt take {length} positions and the model has {most}: "
+        "allow fewer tiles, or cut the prompt"
+    )
+    return Answer("", finished=False, reason=reason)
 
 
 def _answer(tokenizer: Tokenizer, found: Generated, room: int) -> Answer:

@@ -95,8 +95,10 @@ def read_carefully(strips: Sequence[Strip], read: Read) -> list[StripText]:
     ]
     again = iter(read([image for _, retry in retries for image in retry.images]) if retries else ())
     for i, retry in retries:
-        other = retry.whole(*(next(again) for _ in retry.images))
-        results[i] = max(results[i], other, key=lambda result: result.probability)
+        parts = [next(again) for _ in retry.images]
+        # nothing to doubt in nothing: what has no text would always be the surest
+        if all(part.text.strip() for part in parts):
+            results[i] = max(results[i], retry.whole(*parts), key=lambda r: r.probability)
     return [result if is_legible(result) else NOTHING for result in results]
 
 

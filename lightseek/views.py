@@ -63,11 +63,6 @@ class View:
             return around
         return Box(*np.clip(around, 0.0, self.page_size * 2).tolist())
 
-    def page_to_view(self, box: Box) -> Box:
-        """The upright box in the view around a box of the page; it may lie outside the view."""
-        moved = (_corners(box) - self.to_page[:, 2]).T
-        return _bounds(np.linalg.solve(self.to_page[:, :2], moved).T)
-
 
 def _corners(box: Box) -> Float[np.ndarray, "4 2"]:
     return np.array([(x, y) for x in (box.left, box.right) for y in (box.top, box.bottom)], float)

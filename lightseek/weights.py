@@ -66,6 +66,21 @@ def default_device() -> torch.device:
     return torch.device("cpu")
 
 
+def find_device(name: str | torch.device | None) -> torch.device:
+    """A device by its name; without one, that of `default_device`.
+
+    Raises:
+        UsageError: If this machine has none of that name.
+    """
+    if name is None:
+        return default_device()
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        cure = f"leave it out for {default_device().type}"
+        raise UsageError(f"no device {name} on this machine: {cure}") from error
+
+
 def default_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device multiplies it natively, float32 elsewhere."""
     if device.type == "cuda":

@@ -34,7 +34,7 @@ def main(report: Path, page: Path | None) -> None:
         "| :-- |" + " --: |" * (1 + len(KINDS)),
     ]
     for one in found.sets:
-        own = [item for item in found.items if item.path.startswith(f"{one.name}/")]
+        own = [item for item in found.items if item.path.rpartition("/")[0] == one.name]
         rows.append(row(one.title, count(own, keeps_case=one.keeps_case)))
     put(page, "tables", ["\n".join(rows)])
 

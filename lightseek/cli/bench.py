@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 if TYPE_CHECKING:
     from lightseek.bench.measure import Speed
@@ -55,10 +56,10 @@ def bench(
 
     from lightseek.bench.measure import measure
     from lightseek.config import preset, preset_names
-    from lightseek.weights import SHIPPED, default_device, default_dtype, find_model
+    from lightseek.weights import SHIPPED, default_dtype, find_device, find_model
 
     console = Console(stderr=True)
-    where = torch.device(device) if device else default_device()
+    where = find_device(device)
     what = getattr(torch, dtype) if dtype else default_dtype(where)
     with TemporaryDirectory(prefix="lightseek-bench-") as made, console.status("measuring"):
         if model in preset_names() and model not in SHIPPED:
@@ -106,5 +107,5 @@ def quantize(model: str, output: Path, int8: bool) -> None:
     """
     from lightseek.quantize import quantize as run
 
-    with Console(stderr=True).status(f"writing {output}"):
+    with Console(stderr=True).status(Text(f"writing {output}")):
         run(model, output)

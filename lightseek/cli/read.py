@@ -1,6 +1,7 @@
 """`lightseek read`: files to text on stdout, or into a folder."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -186,10 +187,9 @@ def output_paths(files: tuple[str, ...], folder: Path, suffix: str) -> list[Path
         UsageError: If two files have the same name, or the folder cannot be made.
     """
     names = [Path("stdin" if file == "-" else file) for file in files]
-    stems = [name.stem for name in names]
-    chosen = [n.stem if stems.count(n.stem) == 1 else n.name for n in names]
-    twice = sorted({name for name in chosen if chosen.count(name) > 1})
-    if twice:
+    stems = Counter(name.stem for name in names)
+    chosen = [name.stem if stems[name.stem] == 1 else name.name for name in names]
+    if twice := sorted(name for name, count in Counter(chosen).items() if count > 1):
         raise UsageError(f"{twice[0]} is given twice: read files of one name into folders apart")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
-    help="Training processes. [default: one a core, two at most; one on a GPU]",
+    help="Training processes. [default: one a core, two at most; one on a GPU or on [pages]]",
 )
 @click.option(
     "--save-minutes", type=float, default=5.0, show_default=True, help="Time between checkpoints."
@@ -67,10 +67,10 @@ def train(
     lightseek read page.png --model runs/nano/model
     """
     from lightseek.train.pages.recipe import PageRecipe, load_any
-    from lightseek.weights import default_device
+    from lightseek.weights import find_device
 
     loaded = load_any(recipe, overrides)
-    where = device or default_device().type
+    where = find_device(device).type
     if isinstance(loaded, PageRecipe):
         if start is not None:
             loaded = replace(loaded, model=start)

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from importlib.metadata import version
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from queue import SimpleQueue
 from statistics import median
@@ -45,7 +47,7 @@ class Kind(Enum):
 
 
 def find_kind(heights: Sequence[int]) -> Kind:
-    """What images of these heights in pixels show.
+    """What a set shows whose first images have these heights in pixels.
 
     The median decides, because a paragraph of two lines may be lower than a heading of one.
     """
@@ -69,41 +71,31 @@ class Peer:
 
     def read_all(self, sources: Sequence[Path], /) -> Iterator[Document]:
         """One document for each source, in order."""
-        waiting: list[_Opened] = []
-        for source in sources:
-            waiting.append(_open(source))
-            if sum(len(opened.images) for opened in waiting) >= IMAGES_AT_ONCE:
-                yield from self._read(waiting)
-                waiting = []
-        yield from self._read(waiting)
+        opened = ((i, page) for i, source in enumerate(sources) for page in _open(source))
+        for i, read in groupby(self._read(opened), key=itemgetter(0)):
+            yield Document(source=str(sources[i]), pages=tuple(page for _, page in read))
 
-    def _read(self, waiting: Sequence["_Opened"]) -> Iterator[Document]:
-        images = [image for opened in waiting for image in opened.images]
-        kind = find_kind([image.height for image in images]) if images else Kind.PAGE
-        texts = iter(self.read(images, kind))
-        for opened in waiting:
-            read = (
-                _page(p, next(texts) if isinstance(p, PageImage) else None) for p in opened.pages
-            )
-            yield Document(source=str(opened.source), pages=tuple(read))
+    def _read(self, opened: Iterator[tuple[int, "_Opened"]]) -> Iterator[tuple[int, Page]]:
+        """Pages, each with the place of its source, some dozen of them at a time."""
+        kind: Kind | None = None
+        while group := list(islice(opened, IMAGES_AT_ONCE)):
+            images = [page.image for _, page in group if isinstance(page, PageImage)]
+            if kind is None and images:
+                kind = find_kind([image.height for image in images])
+            texts = iter(self.read(images, kind) if kind else ())
+            for i, page in group:
+                yield i, _page(page, next(texts) if isinstance(page, PageImage) else None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    source: Path
-    pages: tuple[PageImage | UnreadablePage, ...]
-
-    @property
-    def images(self) -> list[Image.Image]:
-        return [page.image for page in self.pages if isinstance(page, PageImage)]
+_Opened = PageImage | UnreadablePage
 
 
-def _open(source: Path) -> _Opened:
+def _open(source: Path) -> Iterator[_Opened]:
     """The pages of a source; one that is unreadable if it cannot be opened."""
     try:
-        return _Opened(source, tuple(open_pages(source)))
+        yield from open_pages(source)
     except PageError as error:
-        return _Opened(source, (UnreadablePage(str(source), 1, str(error)),))
+        yield UnreadablePage(str(source), 1, str(error))
 
 
 def _page(page: PageImage | UnreadablePage, text: Text) -> Page:

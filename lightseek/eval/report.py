@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
+from rich.text import Text
 
 from lightseek.errors import UsageError
 
@@ -135,7 +136,7 @@ def render_table(report: Report) -> Table:
         table.add_column(heading, justify="right" if column > 1 else "left", no_wrap=True)
     for found in report.sets:
         for row in _rows(found):
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # a set may be called [b]
         table.add_section()
     return table
 

@@ -5,6 +5,7 @@ sub-folder is a set of its own. Knows nothing of models: an engine is whatever t
 documents.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -42,29 +43,39 @@ class Item(NamedTuple):
     truth: Path
 
 
-def find_items(folder: Path) -> dict[str, list[Item]]:
+def find_items(*folders: Path) -> dict[str, list[Item]]:
     """Pair images and PDFs with the `.txt` of the same stem.
 
     Files without a partner are passed over: a set may hold manifests and spare images.
 
     Args:
-        folder: It and all its sub-folders are searched.
+        folders: They and all their sub-folders are searched.
 
     Returns:
         Set name to its items, both in order of their names. A sub-folder is named by its path
-        from the folder.
+        from the folder; where two have one name, by the path that was given as well.
 
     Raises:
-        UsageError: If it is not a folder, or holds no pair.
+        UsageError: If one is not a folder, or holds no pair.
     """
+    found = [named for folder in folders for named in _find_sets(folder)]
+    times = Counter(name for name, _, _ in found)
+    return {
+        name if times[name] == 1 else directory.as_posix(): items
+        for name, directory, items in found
+    }
+
+
+def _find_sets(folder: Path) -> list[tuple[str, Path, list[Item]]]:
+    """Names, folders and items of the sets of a folder."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: give one with images and their .txt beside")
-    sets: dict[str, list[Item]] = {}
+    sets = []
     for directory in sorted([folder, *(path for path in folder.rglob("*") if path.is_dir())]):
         inner = directory.relative_to(folder).as_posix()
         name = folder.resolve().name if directory == folder else inner
         if items := _pair(directory):
-            sets.setdefault(name, []).extend(items)
+            sets.append((name, directory, items))
     if not sets:
         raise UsageError(
             f"nothing to measure in {folder}: "
@@ -96,10 +107,7 @@ def evaluate(
         MissingExtraError: If rapidfuzz is not installed.
     """
     require("rapidfuzz", extra="eval")
-    sets: dict[str, list[Item]] = {}
-    for folder in folders:
-        for name, items in find_items(folder).items():
-            sets.setdefault(name, []).extend(items[:limit])
+    sets = {name: items[:limit] for name, items in find_items(*folders).items()}
     # A broken truth must show before hours of reading, not after.
     truths = {name: [_read_truth(item.truth) for item in items] for name, items in sets.items()}
     total = sum(map(len, sets.values())) * len(engines)

@@ -173,9 +173,7 @@ def _teach(
         # with padding, be it none, all layers look at both maps, one of them hidden
         nobody = torch.zeros(1, start - 1, dtype=torch.bool, device=x.device)
         return decoder(x[:, : start - 1], x[:, start - 1 :], nobody)
-    # the last token of a prompt predicts: only those before it see both ways
-    prefix = start - 1 if decoder.config.bidirectional_prefix else start
-    bias = attention_bias(decoder.config, length, prefix, like=x)
+    bias = attention_bias(decoder.config, length, start, like=x)
     positions = torch.arange(length, device=x.device)[None]
     hidden = decoder(x, decoder.rotary(positions, x), bias)
     return hidden[:, start - 1 :]

@@ -123,3 +123,18 @@ def test_the_figures_are_medians_each_by_itself(folder: Path) -> None:
     ]
     middle = SCRIPT["median_of"](speeds)
     assert middle == replace(speed, load_s=2.0, decode_tps={1: 20.0, 3: 1.0})
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_one_line(folder: Path, device: str) -> None:
+    told = CliRunner().invoke(main, ["bench", "--model", str(folder), "--device", device])
+    assert told.exit_code == 2
+    assert told.stderr.startswith(f"Error: no device {device} on this machine: leave it out")
+    assert told.stderr.count("\n") == 1
+
+
+def test_a_folder_of_any_name_is_written(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "q[" / "b]"
+    told = CliRunner().invoke(main, ["quantize", str(folder), str(target), "--int8"])
+    assert told.exit_code == 0, told.output
+    assert (target / "config.json").is_file()

@@ -18,6 +18,7 @@ from lightseek.eval.report import Report
 from lightseek.ocr import OCR
 
 TEXT = "Hello world"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 Run = Callable[..., Result]
 
@@ -332,6 +333,11 @@ class TestOtherVerbs:
         assert run("resume", "run").exit_code == 0
         assert not RunFolder(Path("run")).pause_file.exists()
         assert run("pause", "nowhere").exit_code == 2
+
+    def test_a_device_that_is_not_there(self, run: Run) -> None:
+        for recipe in ("nano", "stage2"):
+            path = str(CONFIGS / f"{recipe}.toml")
+            assert_refused(run("train", path, "-o", "out", "--device", "cud"), "no device cud")
 
     def test_a_recipe_that_is_not_there(self, run: Run) -> None:
         assert_refused(run("train", "nowhere.toml", "-o", "out"), "nowhere.toml")

@@ -28,8 +28,8 @@ def model(request: pytest.FixtureRequest) -> LightSeekOCR:
     return request.getfixturevalue(request.param)
 
 
-def full(decoder: DeepDecoder, x: Tensor, prefix: int) -> Tensor:
-    bias = attention_bias(decoder.config, x.shape[1], prefix, like=x)
+def full(decoder: DeepDecoder, x: Tensor, prompt: int) -> Tensor:
+    bias = attention_bias(decoder.config, x.shape[1], prompt, like=x)
     return decoder(x, decoder.rotary(torch.arange(x.shape[1])[None], x), bias)
 
 
@@ -67,7 +67,7 @@ def test_a_cache_keeps_and_copies_rows(model: LightSeekOCR) -> None:
     torch.testing.assert_close(last, expected, atol=1e-5, rtol=1e-5)
 
 
-def seen(config: DecoderConfig, length: int, prefix: int) -> list[list[bool]]:
+def seen(config: DecoderConfig, length: int, prompt: int) -> list[list[bool]]:
     """Who sees whom, said pair by pair."""
     pairs = []
     for query in range(length):
@@ -75,9 +75,9 @@ def seen(config: DecoderConfig, length: int, prefix: int) -> list[list[bool]]:
         for key in range(length):
             visible = key <= query
             window = config.sliding_window
-            if window is not None and key >= prefix and query - key >= window:
+            if window is not None and key >= prompt and query - key >= window:
                 visible = False
-            if config.bidirectional_prefix and key < prefix:
+            if config.bidirectional_prefix and key < prompt - 1:
                 visible = True
             row.append(visible)
         pairs.append(row)
@@ -86,14 +86,14 @@ def seen(config: DecoderConfig, length: int, prefix: int) -> list[list[bool]]:
 
 @pytest.mark.parametrize("window", [None, 1, 2, 4])
 @pytest.mark.parametrize("both_ways", [True, False])
-@pytest.mark.parametrize("prefix", [0, 1, 3, 8])
+@pytest.mark.parametrize("prompt", [1, 2, 4, 8])
 def test_the_mask_against_brute_force(
-    tiny_config: ModelConfig, window: int | None, both_ways: bool, prefix: int
+    tiny_config: ModelConfig, window: int | None, both_ways: bool, prompt: int
 ) -> None:
     config = replace(tiny_config.decoder, sliding_window=window, bidirectional_prefix=both_ways)
-    bias = attention_bias(config, 8, prefix, like=torch.zeros(1))
+    bias = attention_bias(config, 8, prompt, like=torch.zeros(1))
     assert set(bias.unique().tolist()) <= {0.0, float("-inf")}
-    assert (bias == 0).tolist() == seen(config, 8, prefix)
+    assert (bias == 0).tolist() == seen(config, 8, prompt)
 
 
 @torch.inference_mode()

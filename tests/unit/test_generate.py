@@ -92,8 +92,7 @@ def full_scores(
         at = Places(torch.tensor([x_bins]), torch.tensor([y_bins]))
         x = torch.cat([x, model.embed(torch.tensor([ids]), at)], dim=1)
     config = model.config.decoder
-    prefix = len(prompt) - 1 if config.bidirectional_prefix else len(prompt)
-    bias = attention_bias(config, x.shape[1], prefix, like=x)
+    bias = attention_bias(config, x.shape[1], len(prompt), like=x)
     hidden = model.decoder(x, model.decoder.rotary(torch.arange(x.shape[1])[None], x), bias)
     what, x_scores, y_scores = model.predict(hidden[0, -1])
     where = None if x_scores is None or y_scores is None else (x_scores, y_scores)
@@ -143,6 +142,18 @@ def ending(model: LightSeekOCR, prompts: Tensor, max_tokens: int) -> int:
     best = max(firsts, key=lambda token: len(firsts[token]))
     assert len(firsts[best]) >= 3
     return best
+
+
+def test_training_sees_what_reading_sees(tiny_official_model: LightSeekOCR) -> None:
+    """One pass over visual tokens and text gives what generation gives step by step."""
+    model = with_window(tiny_official_model, 3)
+    visual, bos = torch.randn(1, 4, 32), torch.tensor([[1]])
+    prompt = torch.cat([visual, model.embed(bos, None)], dim=1)
+    [read] = generate(model, prompt, NEVER, Decoding(max_tokens=9))
+    ids = torch.tensor([[1, *read.ids]])
+    logprobs = model.predict(model(visual, ids[:, :-1])).what.log_softmax(-1)
+    expected = logprobs.gather(-1, ids[:, 1:, None]).flatten()
+    assert read.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_greedy_is_the_argmax_of_the_full_forward(model: LightSeekOCR) -> None:

@@ -163,6 +163,29 @@ def test_the_surer_reading_is_kept() -> None:
     assert result.text == twice().text
 
 
+@pytest.mark.parametrize("silent", [(0,), (1,), (0, 1)])
+def test_a_half_that_says_nothing_does_not_win(silent: tuple[int, ...]) -> None:
+    """No text has nothing to doubt: it would always be the surest."""
+    forgetful = Forgetful()
+
+    def read(strips: Sequence[np.ndarray]) -> list[StripText]:
+        found = forgetful(strips)
+        if len(found) > 1:  # two halves, then the other widths, which say nothing either
+            found = [said("", []) if i in (*silent, 2, 3) else half for i, half in enumerate(found)]
+        return found
+
+    [result] = read_carefully([strip()], read)
+    assert result.text == twice().text
+
+
+def test_other_widths_that_say_nothing_do_not_win() -> None:
+    def read(strips: Sequence[np.ndarray]) -> list[StripText]:
+        return [right(probability=0.8)] if len(strips) == 1 else [said("", []) for _ in strips]
+
+    [result] = read_carefully([strip()], read)
+    assert result.text == WORDS
+
+
 class Farsighted:
     """Reads what is shown to it a little wider; is less sure of all else, and of that wrong."""
 

@@ -89,6 +89,19 @@ def test_every_sub_folder_is_a_set(folder: Callable[..., Path]) -> None:
     ]
 
 
+def test_sets_of_one_name_stay_apart(folder: Callable[..., Path]) -> None:
+    pairs = ("a/lines/1", "b/lines/1", "b/lines/2", "b/b/1", "b/1", "a/more/1")
+    root = folder(**{f"{name}{end}": "" for name in pairs for end in (".png", ".txt")})
+    found = find_items(root / "a", root / "b")
+    assert {name: len(items) for name, items in found.items()} == {
+        f"{root}/a/lines": 1,
+        f"{root}/b/lines": 2,
+        f"{root}/b/b": 1,
+        f"{root}/b": 1,
+        "more": 1,
+    }
+
+
 def test_sets_and_items_come_in_order_of_their_names(folder: Callable[..., Path]) -> None:
     files = [f"{s}/{stem}{end}" for s in "fbdace" for stem in "zxy" for end in (".png", ".txt")]
     found = names(folder(**dict.fromkeys(files, "")))

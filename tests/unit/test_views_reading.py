@@ -253,14 +253,22 @@ class TestReading:
         [answer] = read_views(model, tokenizer, [views], look)
         assert answer.text == tokenizer.decode_marked(written)
 
-    def test_a_page_that_fills_the_context_is_refused(self, ocr: OCR) -> None:
+    def test_a_page_that_fills_the_context_fails_and_no_other(
+        self, ocr: OCR, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         decoder = replace(ocr.model.config.decoder, max_positions=40)
         model = LightSeekOCR(replace(ocr.model.config, decoder=decoder)).eval()
-        look = find_look(model, ocr.tokenizer, prompt="free")
-        side = View(picture(384, 384), np.eye(2, 3))
-        views = PageViews(tiles=(), grid=Grid(1, 1), page=side)
-        with pytest.raises(UsageError, match="too many"):
-            read_views(model, ocr.tokenizer, [views], look)
+        monkeypatch.setattr(ocr, "model", model)
+
+        def look_closely(image: Image.Image, mode: Any, max_tiles: int | None) -> PageViews:
+            return PageViews(tiles=(), grid=Grid(1, 1), page=View(image, np.eye(2, 3)))
+
+        monkeypatch.setattr(ocr_module, "make_views", look_closely)
+        pages = [picture(128, 128), picture(384, 384), picture(128, 64)]
+        read = [*ocr.read_all(pages, reading=Reading(prompt="free"))]
+        assert [d.ok for d in read] == [True, False, True]
+        assert "and the model has 40: allow fewer tiles" in str(read[1].pages[0].reason)
+        assert (read[1].pages[0].width, read[1].pages[0].height) == (384, 384)
 
     @pytest.mark.parametrize("window", [None, 3])
     def test_pages_together_say_what_each_says_alone(self, ocr: OCR, window: int | None) -> None:

@@ -251,7 +251,8 @@ def read_behind(
     rows = [torch.cat([p, text]) for p, text in zip(prefixes, texts, strict=True)]
     x = pad_sequence(rows, batch_first=True)
     size = x.shape[1]
-    bias = torch.stack([attention_bias(decoder.config, size, n, like=x) for n in lengths])
+    # the first token of a text is the last of its prompt
+    bias = torch.stack([attention_bias(decoder.config, size, n + 1, like=x) for n in lengths])
     positions = torch.arange(size, device=x.device)[None]
     hidden = decoder(x, decoder.rotary(positions, x), bias[:, None])
     pairs = zip(hidden, lengths, strict=True)
