@@ -8,7 +8,6 @@ Knows nothing of torch.
 import json
 import tomllib
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -16,7 +15,7 @@ from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter, ValidationErro
 
 from lightseek.errors import ModelError, UsageError
 
-_TOML = ".toml"
+PRESETS, _TOML = Path(__file__).with_name("presets"), ".toml"
 Activation = Literal["gelu", "quick_gelu", "relu2"]
 T = TypeVar("T")
 
@@ -332,16 +331,18 @@ def read_json(path: Path) -> Any:
         raise ModelError(f"{path} is not JSON: {error}") from error
 
 
-def read_text(path: Path) -> str:
-    """What a file of one's own says.
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says.
 
     Raises:
-        UsageError: If it cannot be read.
+        UsageError: If it cannot be read, or is no TOML.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
 
 
 def load_config(path: Path) -> ModelConfig:
@@ -355,8 +356,7 @@ def load_config(path: Path) -> ModelConfig:
 
 def preset_names() -> list[str]:
     """Names that `preset` knows."""
-    files = resources.files("lightseek").joinpath("presets").iterdir()
-    return sorted(Path(file.name).stem for file in files if file.name.endswith(".toml"))
+    return sorted(path.stem for path in PRESETS.glob(f"*{_TOML}"))
 
 
 def names_preset(name: str) -> bool:
@@ -372,28 +372,28 @@ def preset(name: str) -> ModelConfig:
             `like = "nano"`, and then only what differs.
 
     Raises:
-        UsageError: If there is no such preset.
-        ModelError: If a file of one's own is no TOML, or its sizes are not those of a model.
+        UsageError: If there is no such preset, or a file of one's own is no TOML.
+        ModelError: If its sizes are not those of a model.
     """
     data = {"name": Path(name).stem if name.endswith(_TOML) else name, **_preset_data(name)}
     return validate(ModelConfig, data, source=f"preset {name}")
 
 
-def _preset_data(name: str) -> dict[str, Any]:
+def _preset_data(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """What the file of a preset says, over what the preset that it is `like` says."""
-    if name.endswith(_TOML):
-        text = read_text(Path(name))
-    elif name in preset_names():
-        text = (resources.files("lightseek") / "presets" / f"{name}{_TOML}").read_text("utf-8")
-    else:
+    if not names_preset(name):
         raise UsageError(
             f"no preset {name!r}: choose one of {', '.join(preset_names())}, or name a TOML file"
         )
-    try:
-        own = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ModelError(f"{name} is not TOML: {error}") from error
-    data = _preset_data(own.pop("like")) if "like" in own else {}
-    for key, value in own.items():
-        data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
-    return data
+    own = read_toml(Path(name) if name.endswith(_TOML) else PRESETS / f"{name}{_TOML}")
+    like = own.pop("like", None)
+    if like in (name, *seen) or not isinstance(like, str | None):
+        raise ModelError(f"{name} is like {like!r}: name a preset, or a file that is not like it")
+    return own if like is None else _overlaid(_preset_data(like, (name, *seen)), own)
+
+
+def _overlaid(data: Any, own: Any) -> Any:
+    """What `own` says, table by table, over what `data` says."""
+    if not (isinstance(data, dict) and isinstance(own, dict)):
+        return own
+    return data | {key: _overlaid(data.get(key), value) for key, value in own.items()}

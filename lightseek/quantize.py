@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightseek.config import ModelConfig
+from lightseek.config import LanguageConfig, ModelConfig
 from lightseek.errors import UsageError
 from lightseek.linear import int8_tensors, to_int8
 from lightseek.names import official_name
@@ -40,13 +40,19 @@ def quantize(name: str, target: Path) -> None:
         target: Folder to write; it may not hold anything yet.
 
     Raises:
-        UsageError: If the target is in use, or the model has 8 bits already.
+        UsageError: If the target is in use, the model has 8 bits already, or its decoder is a
+            language model of `transformers`.
         ModelError: If the model cannot be loaded.
     """
     source = find_model(name)
     config, official = read_config(source)
     if config.int8:
         raise UsageError(f"{name} is in 8 bits already: give the model that it was made from")
+    if isinstance(config.decoder, LanguageConfig):
+        raise UsageError(
+            f"{name} writes with a language model of transformers, whose layers are not ours to "
+            "round: give a model with a decoder of ours, such as one of the official family"
+        )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is in use: give a folder that is not there yet")
     tokenizer = Tokenizer.from_folder(source)

@@ -34,7 +34,7 @@ SHIPPED = ("nano",)
 """Models whose weights are inside the package."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-HUB_FILES = (CONFIG, TOKENIZER, SETTINGS, "*.safetensors", f"{WEIGHTS}.index.json")
+HUB_FILES = (CONFIG, TOKENIZER, SETTINGS, ADAPTED, "*.safetensors", f"{WEIGHTS}.index.json")
 MEMINFO = Path("/proc/meminfo")
 
 
@@ -141,8 +141,11 @@ def read_config(folder: Path) -> tuple[ModelConfig, Official | None]:
     """The sizes of a model folder, and what else an official one says.
 
     Raises:
-        ModelError: If it has no config that can be read.
+        ModelError: If it has no config that can be read, as where it holds adapters alone.
     """
+    if (folder / ADAPTED).is_file():
+        base = read_settings(folder).base
+        raise ModelError(f"{folder} holds adapters of {base} and no model: give {base}")
     official = find_official(folder / CONFIG)
     return official.config if official else load_config(folder / CONFIG), official
 
@@ -297,7 +300,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
-    """Write a model folder in bfloat16, whole or not at all.
+    """Write a model folder in bfloat16; what was there before goes when all of it is written.
 
     Raises:
         UsageError: If the model has adapters, which a folder has no place for.
@@ -310,12 +313,14 @@ def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
         for name, tensor in model.state_dict().items()
     }
     # written beside and moved: a killed run leaves the old model
-    unfinished = {name: folder / f"{name}.unfinished" for name in (CONFIG, TOKENIZER, WEIGHTS)}
-    unfinished[CONFIG].write_text(model.config.to_json(), encoding="utf-8")
+    unfinished = {name: folder / f"{name}.unfinished" for name in (WEIGHTS, TOKENIZER, CONFIG)}
+    save_file(tensors, unfinished[WEIGHTS])
     tokenizer.save(unfinished[TOKENIZER])
+    unfinished[CONFIG].write_text(model.config.to_json(), encoding="utf-8")
     if settings := tokenizer.settings():
         unfinished[SETTINGS] = folder / f"{SETTINGS}.unfinished"
         unfinished[SETTINGS].write_text(settings, encoding="utf-8")
-    save_file(tensors, unfinished[WEIGHTS])
+    else:
+        (folder / SETTINGS).unlink(missing_ok=True)
     for name, path in unfinished.items():
         path.replace(folder / name)

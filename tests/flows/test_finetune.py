@@ -15,6 +15,7 @@ from torch import Tensor
 from lightseek.config import LoraConfig, ModelConfig, load_config
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.errors import ModelError, UsageError
+from lightseek.info import describe
 from lightseek.linear import Int8Linear, Linear
 from lightseek.lora import (
     Settings,
@@ -171,6 +172,9 @@ def test_adapters_whose_model_is_gone_say_so(tmp_path: Path, tiny_model: LightSe
     save_adapters(tmp_path / "tuned", learnt_of(model), gone)
     with pytest.raises(ModelError, match=r"tuned holds adapters of .*gone: no model"):
         load_model(tmp_path / "tuned", device=CPU, dtype=torch.float32)
+    for use in (describe, lambda name: quantize(name, tmp_path / "small")):
+        with pytest.raises(ModelError, match=r"tuned holds adapters of .*gone and no model: give"):
+            use(str(tmp_path / "tuned"))
 
 
 @torch.inference_mode()

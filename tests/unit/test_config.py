@@ -75,25 +75,34 @@ def test_sizes_of_ones_own_say_what_differs(tmp_path: Path) -> None:
     assert own.name == "deep"
     assert isinstance(nano.decoder, DecoderConfig)
     assert own == replace(nano, name="deep", decoder=replace(nano.decoder, depth=5))
+    file.write_text('like = "nano"\n[sam.table]\ncols = 128\n')
+    table = replace(nano.sam.table, cols=128)
+    assert preset(str(file)) == replace(nano, name="deep", sam=replace(nano.sam, table=table))
 
 
 @pytest.mark.parametrize(
     ("text", "kind", "fault"),
     [
         (None, UsageError, "cannot be read"),
-        ("like = ", ModelError, "is not TOML"),
+        ("like = ", UsageError, "is not TOML"),
+        ("like = 3", ModelError, "is like 3: name a preset"),
+        ('like = "own.toml"', ModelError, "own.toml is like 'own.toml': name a preset"),
         ('like = "nanno"', UsageError, "no preset 'nanno'"),
         ('like = "nano"\n[decoder]\ndeph = 5', ModelError, "decoder.deph"),
     ],
 )
 def test_faulty_sizes_of_ones_own_are_refused(
-    tmp_path: Path, text: str | None, kind: type[Exception], fault: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str | None,
+    kind: type[Exception],
+    fault: str,
 ) -> None:
-    file = tmp_path / "own.toml"
+    monkeypatch.chdir(tmp_path)
     if text is not None:
-        file.write_text(text)
+        Path("own.toml").write_text(text)
     with pytest.raises(kind, match=fault):
-        preset(str(file))
+        preset("own.toml")
 
 
 def refused(data: Any) -> str:

@@ -143,6 +143,8 @@ class TestPrompts:
         assert find_prompt("locate: the fox") == (
             "<image>\nLocate <|ref|>the fox<|/ref|> in the image."
         )
+        with pytest.raises(UsageError, match="has 2"):
+            find_prompt("locate: a <image> b")
         for nothing in ("locate", "locate:", "locate: "):
             with pytest.raises(UsageError, match="locate:some words"):
                 find_prompt(nothing)

@@ -1,6 +1,7 @@
 """Models in 8 bits: what is rounded, how far answers move, and what a folder says."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from lightseek import OCR
 from lightseek.cli import main
+from lightseek.config import LanguageConfig, ModelConfig
 from lightseek.decoder import SwiGlu
 from lightseek.errors import ModelError, UsageError
 from lightseek.info import describe
@@ -173,6 +175,19 @@ class TestMistakes:
     def test_twice(self, small_folder: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="in 8 bits already"):
             quantize(str(small_folder), tmp_path / "again")
+
+    def test_a_language_model_has_no_layers_of_ours(
+        self, tiny_base_config: ModelConfig, tiny_tokenizer: Tokenizer, tmp_path: Path
+    ) -> None:
+        sizes = {"model_type": "gpt2", "vocab_size": 224, "n_embd": 32, "n_layer": 1, "n_head": 2}
+        decoder = LanguageConfig(
+            transformers=sizes, vocab_size=224, dim=32, max_positions=256, tied_head=True
+        )
+        model = LightSeekOCR(replace(tiny_base_config, decoder=decoder))
+        save_model(tmp_path / "gpt", model, tiny_tokenizer)
+        with pytest.raises(UsageError, match="writes with a language model of transformers"):
+            quantize(str(tmp_path / "gpt"), tmp_path / "small")
+        assert not (tmp_path / "small").exists()
 
     def test_a_target_in_use(self, official_folder: Path, small_folder: Path) -> None:
         with pytest.raises(UsageError, match="is in use"):

@@ -12,7 +12,7 @@ from lightseek import weights
 from lightseek.config import ModelConfig
 from lightseek.errors import ModelError
 from lightseek.model import LightSeekOCR
-from lightseek.tokenizer import Tokenizer, character_tokenizer
+from lightseek.tokenizer import SETTINGS, Tokenizer, character_tokenizer
 from lightseek.weights import (
     CONFIG,
     TOKENIZER,
@@ -83,6 +83,15 @@ def test_weights_are_cast_to_what_is_asked_for(folder: Path, tiny_model: LightSe
 
 def test_a_loaded_model_can_be_trained_on(folder: Path) -> None:
     assert all(p.requires_grad and not p.is_meta for p in load(folder).parameters())
+
+
+def test_nothing_of_the_model_before_is_left(
+    folder: Path, tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer
+) -> None:
+    (folder / SETTINGS).write_text('{"eos_token": "<|endoftext|>"}')
+    save_model(folder, tiny_model, tiny_tokenizer)
+    assert not (folder / SETTINGS).exists()
+    load(folder)
 
 
 @pytest.mark.parametrize("writer", ["weights", "tokenizer"])
