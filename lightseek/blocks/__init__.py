@@ -26,7 +26,11 @@ from lightseek.blocks.strips import (
 )
 from lightseek.document import Box
 
+MODES = ("1", "L", "RGB")
+"""Modes of Pillow in which a page is seen as it is."""
+
 __all__ = [
+    "MODES",
     "STRIP_HEIGHT",
     "STRIP_WIDTHS",
     "Block",
@@ -38,7 +42,19 @@ __all__ = [
 
 
 def cut_page(image: Image.Image) -> list[Block]:
-    """Cut a page into blocks of lines, in reading order; a blank page has none."""
+    """Cut a page into blocks of lines, in reading order; a blank page has none.
+
+    Args:
+        image: Grey or in colours, as `lightseek.pages.open_pages` makes every image.
+
+    Raises:
+        ValueError: If it is of another mode, such as with transparency: black may be nowhere seen.
+    """
+    if image.mode not in MODES:
+        raise ValueError(
+            f"a page in mode {image.mode}: convert it to one of {', '.join(MODES)}, or take what "
+            "open_pages gives"
+        )
     sheet = flat_sheet(image)
     found = find_segments(sheet)
     page = Box(0, 0, image.width, image.height)

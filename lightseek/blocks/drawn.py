@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from lightseek.blocks.ink import (
     CANVAS_LETTER,
@@ -20,6 +20,8 @@ from lightseek.blocks.ink import (
     touching,
 )
 
+_TITLE = 2.5, 18
+"""Height of the smallest and the largest letters of a title, in heights of a letter."""
 _WORN_RULE = 0.9
 """Share of a long rule that is inked, at least."""
 _MANY_DOTS = 16
@@ -83,6 +85,31 @@ def find_pictures(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     thin = pieces.area < 0.12 * width * height
     huge = (height > 6 * letter) | ((width > 12 * letter) & (height > 3 * letter))
     found: Bool[np.ndarray, " N"] = huge | (thin & ((height > 2.5 * letter) | (width > 6 * letter)))
+    return found & ~_large_letters(pieces, np.flatnonzero(huge), letter)
+
+
+def _large_letters(
+    pieces: Components, huge: Int[np.ndarray, " K"], letter: float
+) -> Bool[np.ndarray, " N"]:
+    """Huge pieces that stand on a line with others and hold none, as the letters of a title do."""
+    found = np.zeros(len(pieces.area), bool)
+    width, height = pieces.width, pieces.height
+    filled = pieces.area / (width * height)
+    smallest, largest = _TITLE
+    likely = (height > smallest * letter) & (height < largest * letter) & (width < 2 * height)
+    narrow = width < 0.3 * height  # as I and l are, but so are pieces of frames
+    likely &= (filled > 0.12) & ((filled < 0.75) | narrow)
+    left, top, right, bottom = pieces.boxes.T
+    x, y = (left + right) / 2, (top + bottom) / 2
+    for i in huge[likely[huge]].tolist():
+        apart = np.maximum(left - right[i], left[i] - right)
+        high = np.maximum(height, height[i])
+        others, reach = (likely & ~narrow, 1.2) if narrow[i] else (likely, 0.5)
+        beside = others & (apart > -0.2 * height[i]) & (apart < reach * height[i])
+        off = np.minimum(np.abs(bottom - bottom[i]), np.abs(top - top[i]))
+        beside &= (off < 0.08 * high) & (np.minimum(height, height[i]) > 0.6 * high)
+        inside = (x > left[i]) & (x < right[i]) & (y > top[i]) & (y < bottom[i])
+        found[i] = beside.any() and inside.sum() <= 1  # itself
     return found
 
 

@@ -21,8 +21,8 @@ _MAX_UNEVEN = 2.5
 """Letters of one run over those of another that belongs to it, at most."""
 _LONG_DASH = 1.3
 """Width of a dash, in heights of a letter, from which one far above or below a line is a rule."""
-_MAX_SEGMENTS = 2000
-"""Of more runs than any page of text has, as in noise, the widest are kept."""
+_MAX_SEGMENTS = 4000
+"""Of more runs, as in noise, the widest are kept: the time they take grows with their square."""
 
 
 class Found(NamedTuple):

@@ -184,11 +184,12 @@ def _painted_over(
 def _word_gaps(inked: Bool[np.ndarray, " W"], count: int) -> list[int]:
     """Columns at which to cut into a number of pieces: the widest gaps near equal parts."""
     gaps = _white_runs(inked)
+    part = len(inked) / count
     cuts = []
-    for k in range(1, count):
-        ideal, slack = len(inked) * k / count, 0.12 * len(inked)
-        near = [(b - a, (a + b) // 2) for a, b in gaps if abs((a + b) / 2 - ideal) < slack]
-        cuts.append(max(near)[1] if near else int(ideal))
+    for ideal in (part * k for k in range(1, count)):
+        off = [(b - a, -abs((a + b) / 2 - ideal), (a + b) // 2) for a, b in gaps]
+        near = [gap for gap in off if -gap[1] < 0.25 * part]
+        cuts.append(max(near)[-1] if near else int(ideal))
     return cuts
 
 

@@ -239,6 +239,31 @@ def test_a_line_too_long_for_a_strip_is_cut_between_words() -> None:
         assert not ink[round(before.box.right) + 1 : round(after.box.left) - 1].any()
 
 
+def test_a_long_line_is_cut_into_pieces_of_like_width() -> None:
+    """A strip much wider than its share would be squeezed, and its letters made smaller."""
+    page = Sheet(7000, 100)
+    page.line(40, 30, sentence(0, 110), size=32)
+    (line,) = (line for block in cut_page(page.image) for line in block.lines)
+    widths = [strip.box.width for strip in line.strips]
+    assert len(widths) >= 5
+    assert max(widths) < 1.3 * min(widths)
+
+
+@pytest.mark.parametrize("size", [60, 90, 130])
+@pytest.mark.parametrize("title", ["DAILY NEWS", "Local fair", "Oil spill"])
+def test_a_title_of_any_size_is_found(title: str, size: int) -> None:
+    page = Sheet(1200, 1000)
+    page.line(60, 30, title, size=size, name="Inter-Regular.otf")
+    page.column(60, 330, rows=12, width=900)
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_a_page_that_may_not_look_as_it_is_stored_is_refused(mode: str) -> None:
+    with pytest.raises(ValueError, match=f"a page in mode {mode}: convert"):
+        cut_page(Image.new(mode, (90, 90)))
+
+
 def grainy(image: Image.Image, faint: float, seed: int = 0) -> Image.Image:
     """As a worn typewriter leaves it: pale, uneven from letter to letter, on grainy paper."""
     rng = np.random.default_rng(seed)
