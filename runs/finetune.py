@@ -24,6 +24,7 @@ from typing import Any
 import click
 import torch
 
+from lightseek.config import validate
 from lightseek.data.corpus import Corpus, clean
 from lightseek.data.fonts import Face, load_faces, split_families
 from lightseek.data.strips import StripRenderer, StripSample
@@ -32,7 +33,7 @@ from lightseek.tokenizer import LATIN, character_tokenizer
 from lightseek.train.batch import HELD_OUT_SEED
 from lightseek.train.card import read_record
 from lightseek.train.exam import examine
-from lightseek.train.recipe import load_recipe
+from lightseek.train.recipe import Recipe, load_recipe
 from lightseek.weights import default_dtype, load_model
 
 ROOT = Path(__file__).parents[1]
@@ -159,18 +160,21 @@ def cpu_seconds() -> float:
 
 def tune(recipe: Path, run: Path, overrides: tuple[str, ...]) -> None:
     """Train nano by a recipe, from where it was if it was interrupted, and keep the CPU time."""
-    model = run / "model"
+    model, wanted = run / "model", load_recipe(recipe, overrides)
     done = read_record(model)
-    if done and done[-1]["step"] == load_recipe(recipe, overrides).steps:
+    if done and done[-1]["step"] == wanted.steps:
+        if validate(Recipe, done[-1]["recipe"], source=str(model)) != wanted:
+            raise click.ClickException(f"{run} is of another recipe: remove it")
         return
     options = [word for override in overrides for word in ("--set", override)]
     before = cpu_seconds()
-    lightseek(
-        "train", str(recipe), "-o", str(run), "--model", "nano", "--device", "cpu", *options
-    )  # fmt: skip
-    file = run / CPU_TIME
-    earlier = float(file.read_text()) if file.exists() else 0.0
-    file.write_text(f"{earlier + cpu_seconds() - before}\n")
+    words = ["train", str(recipe), "-o", str(run), "--model", "nano", "--device", "cpu", *options]
+    try:
+        lightseek(*words)
+    finally:  # also of what was interrupted
+        file = run / CPU_TIME
+        earlier = float(file.read_text()) if file.exists() else 0.0
+        file.write_text(f"{earlier + cpu_seconds() - before}\n")
 
 
 def record(model: Path) -> dict[str, Any]:

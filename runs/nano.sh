@@ -11,7 +11,9 @@ cd "$(dirname "$0")/.."
 work="${1:-build}"
 
 pip install -e '.[train]'
-[ -e "$work/fonts/faces.json" ] || lightseek synth fetch -o "$work"
+[ -e "$work/fonts/faces.json" ] || lightseek synth fetch -o "$work" --no-text
+# the file that is written last
+[ -e "$work/text/pt-records.txt.xz" ] || lightseek synth fetch -o "$work" --no-fonts
 lightseek synth sheet "$work/sheet.png" --fonts "$work/fonts" --text "$work/text"
 lightseek train configs/nano.toml -o "$work/nano" \
     --set data.fonts="'$work/fonts'" --set data.text="'$work/text'"

@@ -31,7 +31,7 @@ def synth() -> None:
     help="Only fonts of this npm (@scope/name) or Debian package; may be repeated.",
 )
 def fetch(output: Path, fonts: bool, text: bool, packages: tuple[str, ...]) -> None:
-    """Fetch open fonts and text through apt, npm and pip; nothing is installed.
+    """Fetch open fonts and text through apt and npm; nothing is installed.
 
     \b
     lightseek synth fetch -o build
@@ -82,6 +82,7 @@ def sheet(image: Path, fonts: Path, text: Path, each: int, seed: int) -> None:
 @synth.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.option("--from", "start", metavar="MODEL", help="Take its weights along, to start from.")
 @click.option(
     "--max-mb",
     type=click.FloatRange(min=1),
@@ -89,12 +90,14 @@ def sheet(image: Path, fonts: Path, text: Path, each: int, seed: int) -> None:
     show_default=True,
     help="Size of the folder.",
 )
-def pack(recipe: Path, output: Path, max_mb: float) -> None:
+def pack(recipe: Path, output: Path, start: str | None, max_mb: float) -> None:
     """Gather fonts, text, recipe and package for training on a machine without a network.
 
     \b
     lightseek synth pack configs/nano.toml -o build/pack
+    lightseek synth pack configs/finetune.toml -o build/pack --from nano --max-mb 90
     """
     from lightseek.train.pack import make_pack
 
-    make_pack(recipe, output, max_mb=max_mb, on_progress=Console(stderr=True).print)
+    say = Console(stderr=True).print
+    make_pack(recipe, output, start=start, max_mb=max_mb, on_progress=say)

@@ -153,7 +153,7 @@ class Corpus:
             max_chars_per_language: Half for novels, half for modern prose.
 
         Raises:
-            UsageError: If the folder has no text.
+            UsageError: If the folder has no text, or none that is kept aside, or a broken file.
         """
         shelves: dict[str, dict[str, _Shelf]] = {}
         for (language, kind), paths in _groups(folder).items():
@@ -162,7 +162,11 @@ class Corpus:
             if text:
                 shelves.setdefault(language, {})[kind] = _Shelf(language, kind, text)
         if not shelves:
-            raise UsageError(f"{folder} has no text: put .txt files there, one paragraph a line")
+            kept_aside = f", of which one in {_HELD_OUT_ONE_IN} is kept aside" * held_out
+            raise UsageError(
+                f"{folder} has no text: put .txt files there, one paragraph of "
+                f"{_SHORTEST_PARAGRAPH} characters and more a line{kept_aside}"
+            )
         return cls(shelves, symbols)
 
     @property
@@ -250,7 +254,10 @@ def _taken(path: Path, max_chars: int, share: float = 1.0) -> Iterator[str]:
     """Paragraphs from all over a file, as they are."""
     content = path.read_bytes()
     if path.suffix == ".xz":
-        content = lzma.decompress(content)
+        try:
+            content = lzma.decompress(content)
+        except lzma.LZMAError as error:
+            raise UsageError(f"{path} is cut off or damaged: fetch or copy it again") from error
     text = content.decode("utf-8", errors="replace")
     return _thinned(text.splitlines(), share * min(1.0, max_chars / max(1, len(text))))
 
@@ -312,8 +319,10 @@ def _passages(path: Path) -> list[str]:
 
 def _write(path: Path, lines: dict[str, None]) -> int:
     text = "\n".join(lines) + "\n"
-    with lzma.open(path, "wt", encoding="utf-8", preset=3) as file:
-        return file.write(text)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_bytes(lzma.compress(text.encode(), preset=3))
+    unfinished.replace(path)
+    return len(text)
 
 
 def _short(package: str) -> str:

@@ -10,7 +10,7 @@ models.
 import json
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -69,13 +69,14 @@ class RealLines:
 
     Args:
         folder: What `lightseek data align` wrote.
+        symbols: What a reader can write.
 
     Raises:
-        DataError: If it holds no lines.
+        DataError: If it holds no lines, or one that cannot be learnt.
         ModelError: If a row of its index is none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, symbols: Container[str]) -> None:
         self._folder = folder
         index = folder / INDEX
         try:
@@ -89,6 +90,17 @@ class RealLines:
         lines = validate(_Index, {"lines": rows}, source=str(index)).lines
         if not lines:
             raise DataError(f"{index} has no lines: align a larger data set")
+        for number, line in enumerate(lines, start=1):
+            if len(line.places) != len(line.text) + 1:
+                raise DataError(
+                    f"{index}, line {number}: {len(line.text)} characters and {len(line.places)} "
+                    "places: give each character a place, and one more to the end"
+                )
+            if foreign := [c for c in line.text if c not in symbols]:
+                raise DataError(
+                    f"{index}, line {number}: {foreign[0]!r} is no symbol of the model: leave the "
+                    "line out"
+                )
         self._lines = sorted(lines, key=lambda line: (line.width, line.image))
         self._widths = [line.width for line in self._lines]
 

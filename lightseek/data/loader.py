@@ -6,6 +6,7 @@ nothing of what a row is.
 """
 
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -68,6 +69,8 @@ class _State:
     done: int
     """Batches of it that were given out."""
     rows: int
+    lengths: int
+    """Checksum of the lengths of all rows, which their order follows."""
     batch_size: int
     seed: int
 
@@ -101,7 +104,8 @@ class BatchLoader(Generic[RowT, BatchT]):
     ) -> None:
         self.rows, self.lengths, self.collate = rows, rows.lengths, collate
         self.rank, self.world, self.workers = rank, world, workers
-        self._state = _State(0, 0, len(self.lengths), batch_size, seed)
+        lengths = zlib.crc32(np.asarray(self.lengths, np.int64).tobytes())
+        self._state = _State(0, 0, len(self.lengths), lengths, batch_size, seed)
         batches = self._batches()
         self._num_batches = len(batches)
         if min(map(len, batches), default=0) < world:
@@ -158,14 +162,14 @@ class BatchLoader(Generic[RowT, BatchT]):
             DataError: If it was one of other rows, batch size or seed, so that its order is not
                 this one's.
         """
-        new, own = _State(**state), asdict(self._state)
-        for key in ("rows", "batch_size", "seed"):
-            if state[key] != own[key]:
+        own = asdict(self._state)
+        for key in ("rows", "batch_size", "seed", "lengths"):
+            if state.get(key) != own[key]:
                 raise DataError(
-                    f"the saved state has {key} {state[key]}, this run {own[key]}: give what it "
-                    "was saved with, or start anew"
+                    f"the saved state has {key} {state.get(key)}, this run {own[key]}: give what "
+                    "it was saved with, or start anew"
                 )
-        self._state = new
+        self._state = _State(**state)
 
     def _batches(self) -> list[Int64[np.ndarray, " _"]]:
         return epoch_batches(

@@ -71,9 +71,11 @@ def align_lines(
     if ocr.reads_views:
         name = ocr.model.config.name
         raise UsageError(f"{name} reads whole pages, not lines: name a model such as nano")
-    if out.exists():
+    require("rapidfuzz", extra="eval")
+    # an interrupted run leaves strips without an index
+    if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {"strips"}):
         raise UsageError(f"{out} is there already: name a folder that is not")
-    (out / "strips").mkdir(parents=True)
+    (out / "strips").mkdir(parents=True, exist_ok=True)
     lines: list[RealLine] = []
     left_out: list[str] = []
     for start in range(0, len(pairs), ROWS_AT_ONCE):

@@ -157,7 +157,9 @@ class StripBatches(Dataset[Batch]):
             DataError: If the folder has none.
         """
         lines = self.recipe.data.lines
-        return None if lines is None or self.held_out else RealLines(Path(lines.folder))
+        if lines is None or self.held_out:
+            return None
+        return RealLines(Path(lines.folder), self.tokenizer.ids)
 
     @cached_property
     def typeset(self) -> TypesetStrips:

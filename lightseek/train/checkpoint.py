@@ -1,6 +1,7 @@
 """The state of a run on disk: everything that exact resume needs, and a model folder to read with.
 
     RUN/recipe.json             the recipe as it ran
+    RUN/start.txt               the model that it began from, if there is one
     RUN/checkpoint/step.json    the next step
     RUN/checkpoint/state-*      masters and optimiser state, one file a process
     RUN/model/                  config, tokenizer, weights: `--model RUN/model`
@@ -10,6 +11,7 @@ A checkpoint is written beside the last one and then takes its place: a killed r
 leaves the last one whole.
 """
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ from lightseek.config import validate
 from lightseek.errors import LightSeekError, ModelError, UsageError
 
 P = TypeVar("P")
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,25 +72,41 @@ class RunFolder:
         """What is not whole yet."""
         return self.path / "checkpoint.unfinished"
 
-    def claim(self, recipe: Any) -> None:
-        """Write the recipe, a dataclass, or check that the run that is there has the same.
+    def claim(self, recipe: Any, start: str | None = None) -> None:
+        """Write recipe and start, or check that the run that is there has the same.
 
         A run that has not saved yet is lost anyway: another takes its place, so that a recipe with
         a mistake can be corrected.
 
+        Args:
+            recipe: A dataclass.
+            start: Name of the model that the run begins from, where the recipe does not tell.
+
         Raises:
-            UsageError: If the folder holds a run of another recipe, or cannot be made.
+            UsageError: If the folder holds a run of another recipe or of another model, or cannot
+                be made.
         """
-        file = self.path / "recipe.json"
+        file, origin = self.path / "recipe.json", self.path / "start.txt"
         if not any(folder.exists() for folder in self._checkpoints) or not file.exists():
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 file.write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
+                origin.unlink(missing_ok=True)
+                if start is not None:
+                    origin.write_text(start, encoding="utf-8")
             except OSError as error:
                 raise UsageError(f"{self.path} cannot be made: {error.strerror}") from error
-        elif _read_recipe(type(recipe), file) != recipe:
+            return
+        if _read_recipe(type(recipe), file) != recipe:
             raise UsageError(
                 f"{self.path} holds a run of another recipe: give another folder, or remove it"
+            )
+        # what is frozen is in no checkpoint, but read again from there
+        before = origin.read_text(encoding="utf-8") if origin.exists() else None
+        if before != start:
+            raise UsageError(
+                f"{self.path} holds a run that began from {before or 'nothing'}: name the same, "
+                "or another folder"
             )
 
     def save(self, state: dict[str, Tensor], progress: Any, *, rank: int, world: int) -> None:
@@ -125,6 +144,8 @@ class RunFolder:
         try:
             yield
         except (OSError, SafetensorError) as error:
+            if isinstance(error, OSError) and error.errno not in _NOT_WRITTEN:
+                raise
             shutil.rmtree(self._unfinished, ignore_errors=True)
             raise LightSeekError(
                 f"{self.path} cannot be written ({error}); its last checkpoint, of step "

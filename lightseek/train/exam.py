@@ -18,7 +18,10 @@ HELD_OUT_STRIPS = 64
 def held_out_strips(
     recipe: Recipe, model: ModelConfig, tokenizer: Tokenizer, count: int | None = None
 ) -> list[StripSample]:
-    """Strips of text and font families that no batch ever shows, as the last stage draws them."""
+    """Strips of text that no batch ever shows, as the last stage draws them.
+
+    In font families kept aside as well, but for those in which something new is learnt.
+    """
     batches = StripBatches(recipe, model, tokenizer, held_out=True)
     rng = random.Random(HELD_OUT_SEED)
     last = recipe.stages[-1]

@@ -6,7 +6,7 @@ and new weights travel as one flat tensor each.
 
 Muon: Keller Jordan, "Muon: An optimizer for hidden layers in neural networks" (2024); update
 scaled as in Moonlight (arXiv 2502.16982). Three Newton-Schulz iterations bring every singular
-value above a hundredth of the norm to 0.73 - 1.27.
+value above a hundredth of the norm to 0.72 - 1.27.
 
 Axes: O I rows and columns of a matrix.
 """

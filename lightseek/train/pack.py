@@ -3,6 +3,7 @@
     PACK/run.sh           starts the run, or goes on with it
     PACK/lightseek/       the package, without weights
     PACK/<recipe>.toml    as it is; the fonts and the text lie where it says
+    PACK/start/           the model whose weights the run begins with, if it does
 
 Knows nothing of how training works.
 """
@@ -13,12 +14,14 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
+from lightseek.config import preset_names
 from lightseek.data.corpus import needed_text
 from lightseek.data.fonts import Face, load_faces
 from lightseek.data.strips import by_family
 from lightseek.errors import UsageError
 from lightseek.tokenizer import LATIN
 from lightseek.train.recipe import load_recipe
+from lightseek.weights import find_model
 
 _MB = 1e6
 _PACKAGE = Path(__file__).parents[1]
@@ -31,7 +34,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 export PYTHONPATH="$PWD"
 exec python -c "from lightseek.cli import main; main(prog_name='lightseek')" \\
-    train {recipe} -o run "$@"
+    train {recipe} -o run{start} "$@"
 """
 
 
@@ -39,6 +42,7 @@ def make_pack(
     recipe: Path,
     out: Path,
     *,
+    start: str | None = None,
     max_mb: float = 60,
     on_progress: Callable[[str], None] = lambda message: None,
 ) -> None:
@@ -50,25 +54,32 @@ def make_pack(
     Args:
         recipe: Names its folders from where training starts, without leaving it.
         out: Folder to make.
+        start: Model to start from: a shipped one, a folder, or a hub id.
         max_mb: Its size in millions of bytes, at most.
         on_progress: Told in a line what happens.
 
     Raises:
         UsageError: If a folder lies elsewhere or is empty, if `out` is there already, or if all
             that cannot be left out is too large.
+        ModelError: If there is no model to start from.
     """
-    data = load_recipe(recipe).data
+    wanted = load_recipe(recipe)
+    data = wanted.data
     fonts, text = _inside(data.fonts), _inside(data.text)
     if out.exists():
         raise UsageError(f"{out} is there already: name a folder that is not")
     families = by_family(load_faces(fonts, LATIN))
     files = {path: Path("lightseek", path.relative_to(_PACKAGE)) for path in _sources()}
     files |= {path: path for folder in (fonts, text) for path in folder.glob("licences/*")}
-    if data.lines is not None:
-        lines = _inside(data.lines.folder)
-        files |= {path: path for path in lines.rglob("*") if path.is_file()}
+    whole = [data.lines.folder] if data.lines else []
+    whole += [data.new.fonts, data.new.text] if data.new else []
+    files |= {path: path for name in whole for path in _inside(name).rglob("*") if path.is_file()}
+    if wanted.model not in preset_names():
+        files[Path(wanted.model)] = _inside(wanted.model)
+    if start is not None:
+        files |= {path: Path("start", path.name) for path in find_model(start).iterdir()}
     files[recipe] = Path(recipe.name)
-    run = _RUN.format(recipe=recipe.name)
+    run = _RUN.format(recipe=recipe.name, start=" --from start" if start else "")
     room = max_mb * _MB - sum(map(_size, files)) - len(run)
 
     on_progress("packing text")
@@ -87,12 +98,12 @@ def make_pack(
     on_progress(f"{len(faces)} faces of {len(families)} families, {size / _MB:.1f} MB in all")
 
 
-def _inside(folder: str) -> Path:
-    """A folder that a recipe names, if it means the same in a pack."""
-    path = Path(folder)
+def _inside(name: str) -> Path:
+    """A folder or file that a recipe names, if it means the same in a pack."""
+    path = Path(name)
     if path.is_absolute() or ".." in path.parts:
         raise UsageError(
-            f"the recipe names {folder}: let it name a folder below the one where training starts"
+            f"the recipe names {name}: let it name what lies below where training starts"
         )
     return path
 

@@ -90,7 +90,10 @@ class Reporter:
 
     def __init__(self, folder: RunFolder, recipe: Recipe, progress: Progress, peak: float) -> None:
         tensorboard = require("torch.utils.tensorboard", extra="train")
-        self._writer = tensorboard.SummaryWriter(str(folder.path / CURVES))
+        self._writer = tensorboard.SummaryWriter(
+            str(folder.path / CURVES),
+            purge_step=progress.strips + 1,  # what a killed run recorded after its last checkpoint
+        )
         self._console = Console(stderr=True)
         self._bar = make_bar(self._console)
         self._task = self._bar.add_task(
@@ -164,7 +167,8 @@ def read_curve(folder: Path, name: str) -> list[tuple[int, float]]:
     reader = require("tensorboard.backend.event_processing.event_accumulator", extra="train")
     events = reader.EventAccumulator(str(folder / CURVES), size_guidance={"scalars": 0})
     events.Reload()
-    return [(event.step, event.value) for event in events.Scalars(name)]
+    # of what was evaluated twice, the last
+    return list({event.step: event.value for event in events.Scalars(name)}.items())
 
 
 class Silence:

@@ -18,7 +18,12 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.multiprocessing.spawn import ProcessContext, ProcessRaisedException, spawn
+from torch.multiprocessing.spawn import (
+    ProcessContext,
+    ProcessExitedException,
+    ProcessRaisedException,
+    spawn,
+)
 
 from lightseek.attention import Mlp
 from lightseek.config import LanguageConfig, ModelConfig, preset
@@ -45,6 +50,8 @@ from lightseek.weights import WEIGHTS, find_model, lasting_name, load_weights, s
 
 PATIENCE = timedelta(days=7)
 """A paused run waits this long in a collective."""
+ASKED_EVERY_S = 1.0
+"""Processes that are still starting do not hear that they should end: they are asked again."""
 ENDING_S = 5.0
 """When one process fails, the others have this long to end by themselves."""
 
@@ -105,7 +112,7 @@ def train(
             "raise units or lower --processes"
         )
     folder = RunFolder(out)
-    folder.claim(recipe)
+    folder.claim(recipe, None if start is None else lasting_name(start))
     with tempfile.TemporaryDirectory() as meeting:
         job = Job(
             recipe=recipe,
@@ -122,34 +129,42 @@ def train(
         else:
             os.environ["OMP_NUM_THREADS"] = "1"  # read when a spawned process imports torch
             # torch has no types for it
-            spawned = spawn(work, args=(job,), nprocs=world, join=False)  # type: ignore[no-untyped-call]
+            with interrupts_to(signal.SIG_IGN):  # which they inherit, until they can obey
+                spawned = spawn(work, args=(job,), nprocs=world, join=False)  # type: ignore[no-untyped-call]
             wait_for(spawned, job.mistake)
 
 
 def wait_for(spawned: ProcessContext, mistake: Path) -> None:
-    """Wait until all processes are done; an interrupt is theirs to obey.
+    """Wait until all processes are done; an interrupt is theirs to obey, as soon as they can.
 
     Args:
         spawned: The processes.
         mistake: Where one that met a mistake of the user says which.
 
     Raises:
-        LightSeekError: If one has.
+        LightSeekError: If one has, or was killed.
     """
+    asked = False
 
-    def pass_on(signal_number: int, frame: FrameType | None) -> None:
-        for process in spawned.processes:
-            if process.is_alive():
-                os.kill(process.pid, signal.SIGINT)
+    def ask_to_end(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
 
     try:
-        with interrupts_to(pass_on):
-            while not spawned.join(grace_period=ENDING_S):
-                pass
+        with interrupts_to(ask_to_end):
+            while not spawned.join(timeout=ASKED_EVERY_S, grace_period=ENDING_S):
+                for process in spawned.processes if asked else ():
+                    if process.is_alive():
+                        os.kill(process.pid, signal.SIGINT)
     except ProcessRaisedException:
         if mistake.exists():
             raise LightSeekError(mistake.read_text(encoding="utf-8")) from None
         raise
+    except ProcessExitedException as error:
+        raise LightSeekError(
+            f"a process of the run was killed ({error}): its last checkpoint is whole, and the "
+            "same command goes on"
+        ) from None
 
 
 def work(rank: int, job: Job) -> None:
@@ -177,7 +192,9 @@ def work(rank: int, job: Job) -> None:
 
 
 @contextmanager
-def interrupts_to(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def interrupts_to(
+    handle: Callable[[int, FrameType | None], None] | signal.Handlers,
+) -> Iterator[None]:
     """Call a function when the process is asked to end, instead of ending it."""
     before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -216,6 +233,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end of the recipe, or until asked to stop."""
+        if self.progress.step >= self.recipe.steps and self.job.folder.model.exists():
+            return  # its record says how it was made
         peak = self.job.world * peak_flops(self.device, torch.bfloat16)
         with interrupts_to(self._interrupt), self.job.folder.told_if_full():
             with make_reporter(
@@ -257,6 +276,8 @@ class Trainer:
         """Forward, backward, update; says whether any process wants to stop or save."""
         stage = self.recipe.stage(step)
         self._count(batch, glyphs_only=stage.glyphs_only)
+        # what adapters drop is a function of step and process alone, so that a run resumes exactly
+        torch.manual_seed((self.recipe.seed << 32) + step * self.job.world + self.rank)
         losses = self.trained(batch, glyphs_only=stage.glyphs_only)
         wishes = [float(self.interrupted), float(due and self.rank == 0)]
         sums = torch.cat(

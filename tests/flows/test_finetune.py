@@ -262,6 +262,27 @@ def test_adapters_of_a_strip_model_learn_and_read(
     assert all(name.endswith(("qkv.weight", "conv1.weight", "query.weight")) for name in changed)
 
 
+def test_a_run_that_drops_a_part_of_its_adapters_goes_on_as_if_never_stopped(
+    strips: Recipe, tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    assert strips.lora is not None
+    dropping = replace(strips, lora=replace(strips.lora, dropout=0.4))
+    save_model(tmp_path / "start", tiny_model, tiny_tokenizer)
+    for run, stop_after in (("whole", None), ("parted", 1), ("parted", None)):
+        train(
+            dropping,
+            tmp_path / run,
+            device="cpu",
+            processes=1,
+            start=tmp_path / "start",
+            stop_after=stop_after,
+        )
+    whole, parted = (RunFolder(tmp_path / run).load() for run in ("whole", "parted"))
+    assert whole is not None
+    assert parted is not None
+    assert all(torch.equal(tensor, parted[0][name]) for name, tensor in whole[0].items())
+
+
 def test_adapters_of_nothing_are_refused(strips: Recipe, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="adapters are made for a model: name it"):
         train(strips, tmp_path / "run", device="cpu", processes=1)

@@ -5,6 +5,7 @@ in the processes that a run starts.
 """
 
 import copy
+import multiprocessing
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,6 +37,7 @@ from lightseek.train import exam as exam_module
 from lightseek.train import progress
 from lightseek.train import run as training
 from lightseek.train.batch import collate
+from lightseek.train.card import read_record
 from lightseek.train.checkpoint import RunFolder
 from lightseek.train.loss import TrainedModel, weigh
 from lightseek.train.optimiser import SharedOptimiser
@@ -166,6 +169,22 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     assert_same(tmp_path, whole)
 
 
+def test_what_is_done_again_after_a_kill_is_in_the_curves_once(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    def kill() -> None:
+        raise Killed
+
+    go(recipe, tmp_path, steps=2)
+    with before_step(5, kill), pytest.raises(Killed):
+        go(recipe, tmp_path)
+    assert step_of(tmp_path) == 2
+    go(recipe, tmp_path, steps=4)
+    seen = [strips for strips, _ in read_curve(tmp_path, "norm")]
+    assert len(seen) == 6
+    assert seen == sorted(set(seen))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupts_are_the_run_s_while_it_runs(
     recipe: Recipe, tmp_path: Path, number: signal.Signals
@@ -262,6 +281,30 @@ def test_mistakes_of_the_user_come_out_of_processes_in_a_line(
     assert RunFolder(tmp_path / "run").load() is None
 
 
+def test_an_interrupt_while_processes_start_ends_the_run(recipe: Recipe, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        time.sleep(1.5)  # they import torch for longer
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        script = pool.submit(interrupt)
+        train(replace(recipe, steps=3000), tmp_path, device="cpu", processes=2)
+    script.result()
+    assert step_of(tmp_path) < 10
+
+
+def test_a_killed_process_is_told_in_a_line(recipe: Recipe, tmp_path: Path) -> None:
+    def kill() -> None:
+        time.sleep(1.5)
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    with ThreadPoolExecutor(1) as pool:
+        script = pool.submit(kill)
+        with pytest.raises(LightSeekError, match=r"a process of the run was killed .*SIGKILL"):
+            train(recipe, tmp_path, device="cpu", processes=2)
+    script.result()
+
+
 def test_more_processes_than_strips_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="too few strips of 512 px for 5 processes"):
         train(recipe, tmp_path, device="cpu", processes=5)
@@ -276,10 +319,13 @@ def test_a_finished_run_stays_as_it_is(recipe: Recipe, tmp_path: Path) -> None:
     stages = (Stage(until=1.0, widths=(256,), difficulty=0.0),)
     short = replace(recipe, steps=2, stages=stages)
     go(short, tmp_path)
-    before = saved(tmp_path)
-    go(short, tmp_path)
+    before, record = saved(tmp_path), read_record(tmp_path / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "current_commit", lambda: "a later one")
+        go(short, tmp_path)
     assert step_of(tmp_path) == 2
     assert all(torch.equal(value, before[name]) for name, value in saved(tmp_path).items())
+    assert read_record(tmp_path / "model") == record
 
 
 def test_curves_tell_every_step(whole: Path, recipe: Recipe) -> None:
@@ -359,6 +405,19 @@ def test_from_starts_with_the_weights_and_nothing_else(
     assert all(torch.equal(begun[f"model.{name}"], value) for name, value in weights.items())
     assert float(begun["model.embedding.weight/step"]) == 1
     assert step_of(tmp_path) == 1
+
+
+def test_a_run_goes_on_from_where_it_began(
+    recipe: Recipe, tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    save_model(tmp_path / "start", tiny_model, tiny_tokenizer)
+    options: dict[str, Any] = {"device": "cpu", "processes": 1, "stop_after": 1}
+    train(recipe, tmp_path / "run", start=tmp_path / "start", **options)
+    for other in (None, "nano"):
+        with pytest.raises(UsageError, match=r"run holds a run that began from .*start: name"):
+            train(recipe, tmp_path / "run", start=other, **options)
+    train(recipe, tmp_path / "run", start=tmp_path / "start", **options)
+    assert step_of(tmp_path / "run") == 2
 
 
 def test_from_another_model_is_refused(

@@ -407,6 +407,28 @@ def test_adapters_learn_and_are_merged_when_they_are_loaded(
     assert_same(tmp_path, tmp_path.with_name("whole"))
 
 
+def test_a_model_with_another_encoder_is_saved_whole(
+    recipe: PageRecipe, tmp_path: Path, tiny_tokenizer: Tokenizer
+) -> None:
+    pytest.importorskip("peft")
+    cpu = torch.device("cpu")
+    other, _ = load_model(recipe.model, device=cpu, dtype=torch.float32)
+    with torch.no_grad():
+        other.encoder.sam.positions.cells += 1
+    save_model(tmp_path / "other", other, tiny_tokenizer)
+    lora = LoraConfig(rank=2, alpha=4, dropout=0.0, targets=("query", "value"))
+    parts = PartsRecipe(encoder=str(tmp_path / "other"))
+    frozen = replace(recipe, lora=lora, freeze=("encoder", "embedding"), parts=parts)
+    go(frozen, tmp_path / "run", steps=1)
+    found, _ = load_model(tmp_path / "run" / "model", device=cpu, dtype=torch.float32)
+    torch.testing.assert_close(
+        found.encoder.sam.positions.cells, other.encoder.sam.positions.cells, atol=0.02, rtol=0.01
+    )
+
+
+MISSPELT = AdamWRecipe(rate=1e-3, decay=0.0, clip_norm=1.0, rates={"encoder.clipp": 1e-9})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -415,6 +437,7 @@ def test_adapters_learn_and_are_merged_when_they_are_loaded(
         ({"parts": PartsRecipe(sam="here")}, r"other than encoder for presets"),
         ({"parts": PartsRecipe(encoder="nano")}, "nano does not fit"),
         ({"freeze": ("encoder.san",)}, "no part encoder.san to freeze"),
+        ({"optimiser": MISSPELT}, "no part encoder.clipp for a rate"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_a_line(
@@ -613,13 +636,17 @@ def test_a_recipe_with_a_mistake_is_refused_in_a_line(override: str, said: str) 
     assert "\n" not in str(raised.value)
 
 
-def test_the_command_tells_recipes_apart(recipe: PageRecipe, tmp_path: Path) -> None:
+def test_the_command_tells_recipes_apart(
+    recipe: PageRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(main, ["train", *arguments, "-o", str(tmp_path / "run")])
 
     stage, output = str(CONFIGS / "stage1.toml"), ("--device", "cpu")
     on_gpus = ("--processes", "2", "--device", "cuda")
-    assert "accelerate launch --num_processes 2" in run(stage, *on_gpus).output
+    with monkeypatch.context() as patch:
+        patch.setattr("lightseek.weights.find_device", torch.device)
+        assert "accelerate launch --num_processes 2" in run(stage, *on_gpus).output
     assert (
         "nano reads strips, not pages" in run(stage, "--model", "nano", "--set=precision=no").output
     )

@@ -121,7 +121,7 @@ def test_a_folder_is_a_data_set_too(lines: Path) -> None:
 
 
 def test_lines_are_drawn_by_width(lines: Path) -> None:
-    real = RealLines(lines)
+    real = RealLines(lines, SYMBOLS)
     for width in (256, 512, 1024):
         drawn = [real.draw(random.Random(seed), width) for seed in range(20)]
         for sample in drawn:
@@ -137,7 +137,7 @@ def test_lines_are_drawn_by_width(lines: Path) -> None:
 
 
 def test_places_follow_the_stretch(lines: Path) -> None:
-    real = RealLines(lines)
+    real = RealLines(lines, SYMBOLS)
     for seed in range(20):
         sample = real.draw(random.Random(seed), 1024, difficulty=0.0)
         inked = np.flatnonzero((sample.image < 128).any(axis=0))
@@ -147,16 +147,21 @@ def test_places_follow_the_stretch(lines: Path) -> None:
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"lines\.jsonl cannot be read"):
-        RealLines(tmp_path)
+        RealLines(tmp_path, SYMBOLS)
     (tmp_path / INDEX).write_text("")
     with pytest.raises(DataError, match="no lines"):
-        RealLines(tmp_path)
+        RealLines(tmp_path, SYMBOLS)
     (tmp_path / INDEX).write_text('{"image": 1}')
     with pytest.raises(ModelError, match=r"lines\.jsonl does not fit: lines\.0\.image"):
-        RealLines(tmp_path)
-    write_lines(tmp_path, [RealLine("gone.png", 64, "a", [(1.0, 1.0), (2.0, 2.0)])])
+        RealLines(tmp_path, SYMBOLS)
+    places = [(1.0, 1.0), (2.0, 2.0)]
+    for text, fault in (("ab", "line 1: 2 characters and 2 places"), ("Ж", "'Ж' is no symbol")):
+        write_lines(tmp_path, [RealLine("gone.png", 64, text, places)])
+        with pytest.raises(DataError, match=fault):
+            RealLines(tmp_path, SYMBOLS)
+    write_lines(tmp_path, [RealLine("gone.png", 64, "a", places)])
     with pytest.raises(DataError, match=r"gone\.png is not the strip"):
-        RealLines(tmp_path).draw(random.Random(0), 64)
+        RealLines(tmp_path, SYMBOLS).draw(random.Random(0), 64)
 
 
 def test_what_is_there_is_not_written_over(lines: Path) -> None:

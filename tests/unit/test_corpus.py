@@ -104,6 +104,16 @@ def test_length_is_capped(folder: Path) -> None:
 def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no text: put \.txt files there"):
         Corpus.load(tmp_path, LATIN)
+    (tmp_path / "en.txt").write_text("A paragraph that is long enough to be one of the text.\n" * 9)
+    with pytest.raises(UsageError, match="of which one in 50 is kept aside"):
+        Corpus.load(tmp_path, LATIN, held_out=True)
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    whole = lzma.compress(b"A paragraph that is long enough to be one of the text.\n" * 99)
+    (tmp_path / "en.txt.xz").write_bytes(whole[:-9])
+    with pytest.raises(UsageError, match=r"en\.txt\.xz is cut off or damaged"):
+        Corpus.load(tmp_path, LATIN)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ LENGTHS = np.random.default_rng(0).integers(1, 1000, 997)
 class Numbers:
     """Rows that are their own numbers."""
 
-    def __init__(self, count: int) -> None:
-        self.lengths = LENGTHS[:count]
+    def __init__(self, count: int, longer: int = 0) -> None:
+        self.lengths = LENGTHS[:count].copy()
+        self.lengths[:1] += longer
 
     def __getitem__(self, index: int) -> int:
         return index
@@ -27,10 +28,11 @@ def loader(
     seed: int = 1,
     rank: int = 0,
     world: int = 1,
+    longer: int = 0,
     **more: int,
 ) -> BatchLoader[int, list[int]]:
     return BatchLoader(
-        Numbers(rows),
+        Numbers(rows, longer),
         batch_size=batch_size,
         collate=list,
         seed=seed,
@@ -100,7 +102,7 @@ def test_a_state_may_go_to_another_number_of_processes() -> None:
 
 def test_a_state_of_other_data_is_refused() -> None:
     state = loader().state_dict()
-    for other in (loader(rows=96), loader(batch_size=7), loader(seed=3)):
+    for other in (loader(rows=96), loader(batch_size=7), loader(seed=3), loader(longer=1)):
         with pytest.raises(DataError, match="the saved state has"):
             other.load_state_dict(state)
 

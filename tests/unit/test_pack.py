@@ -92,6 +92,24 @@ def test_real_lines_come_along(recipe: Path) -> None:
     assert Path("pack/build/lines/lines.jsonl").exists()
 
 
+def test_what_else_a_recipe_names_comes_along(recipe: Path) -> None:
+    for name in ("fonts/new.ttf", "text/en.txt"):
+        Path("build/new", name).parent.mkdir(parents=True)
+        Path("build/new", name).write_text("new")
+    Path("wide.toml").write_text('like = "nano"\n')
+    new = 'new = { fonts = "build/new/fonts", text = "build/new/text", share = 0.5 }'
+    text = recipe.read_text().replace('model = "nano"', 'model = "wide.toml"')
+    recipe.write_text(text.replace("held_out_families = 1", f"held_out_families = 1, {new}"))
+    start = Path("begin")
+    start.mkdir()
+    (start / "config.json").write_text("{}")
+    make_pack(recipe, Path("pack"), start="begin")
+    for name in ("build/new/fonts/new.ttf", "build/new/text/en.txt", "wide.toml"):
+        assert Path("pack", name).read_bytes() == Path(name).read_bytes()
+    assert Path("pack/start/config.json").read_text() == "{}"
+    assert "-o run --from start" in Path("pack/run.sh").read_text()
+
+
 def test_what_is_too_much_is_left_out_evenly(recipe: Path) -> None:
     make_pack(recipe, Path("whole"))
     least = size_mb(Path("whole")) - 0.1

@@ -1,6 +1,7 @@
 """Several processes of a run on one CPU machine; those on GPUs are for `accelerate launch`."""
 
 import os
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch.multiprocessing.spawn import spawn
 from lightseek.errors import LightSeekError
 from lightseek.train.pages.loop import train_pages
 from lightseek.train.pages.recipe import PageRecipe
-from lightseek.train.run import wait_for
+from lightseek.train.run import interrupts_to, wait_for
 
 HERE = "127.0.0.1"
 
@@ -40,12 +41,13 @@ def train_in_processes(
         mistake = Path(meeting) / "mistake"
         meet_at = {"WORLD_SIZE": str(processes), "MASTER_ADDR": HERE, "MASTER_PORT": _free_port()}
         # torch has no types for it
-        spawned = spawn(  # type: ignore[no-untyped-call]
-            work,
-            args=(recipe, out, options, meet_at, mistake),
-            nprocs=processes,
-            join=False,
-        )
+        with interrupts_to(signal.SIG_IGN):  # which they inherit, until they can obey
+            spawned = spawn(  # type: ignore[no-untyped-call]
+                work,
+                args=(recipe, out, options, meet_at, mistake),
+                nprocs=processes,
+                join=False,
+            )
         wait_for(spawned, mistake)
 
 

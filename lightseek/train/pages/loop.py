@@ -110,6 +110,7 @@ class PageTrainer:
         self.model = PageModel(model, prompt)
         self.loader = self._batches_of(self._pages(mode), workers=recipe.pages.workers)
         self.held_out = PageRows(load_pairs(recipe.pages.held_out), None)
+        self._batches_of(self.held_out)  # too few pages to share are told now, not in an hour
         self.steps = recipe.num_steps(len(self.loader))
         self.state = SharedState(self.model, recipe)
         optimiser = make_optimiser(self.model, recipe.optimiser)

@@ -160,8 +160,9 @@ class PageRecipe:
 
     @property
     def adapts_model(self) -> bool:
-        """Whether adapters are learnt for a model that is there: they alone are saved then."""
-        return self.lora is not None and not names_preset(self.model)
+        """Whether adapters are learnt for a model as it is: they alone are saved then."""
+        as_it_is = not names_preset(self.model) and self.parts.encoder is None
+        return self.lora is not None and as_it_is
 
     def num_steps(self, batches: int) -> int:
         """Steps of the run, an epoch being so many batches."""

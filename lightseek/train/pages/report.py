@@ -75,7 +75,10 @@ class PageReporter:
         self._writer = None
         if not silent:
             tensorboard = require("torch.utils.tensorboard", extra="train")
-            self._writer = tensorboard.SummaryWriter(str(folder.path / CURVES))
+            self._writer = tensorboard.SummaryWriter(
+                str(folder.path / CURVES),
+                purge_step=progress.pages + 1,  # recorded after the last checkpoint, and killed
+            )
 
     def stepped(self, progress: PageProgress, means: PageMeans, drawing: float) -> None:
         """A step is done, for whose pages training stood still for `drawing` seconds."""

@@ -59,6 +59,11 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
             "train the model that it was made from"
         )
     if recipe.parts.encoder is not None:
+        if model.config.int8:
+            raise UsageError(
+                f"{recipe.model} is in 8 bits, which take no other encoder: leave out "
+                "parts.encoder, or train the model that it was made from"
+            )
         _take_encoder(model, recipe.parts.encoder)
     model.config = replace(model.config, mode=recipe.pages.mode)
     prepare_parts(model, recipe)

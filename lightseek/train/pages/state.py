@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from lightseek.config import ModelConfig
+from lightseek.errors import UsageError
 from lightseek.model import LightSeekOCR
 from lightseek.shards import check_shapes
 from lightseek.train.pages.batch import PageModel
@@ -58,7 +59,13 @@ def make_optimiser(trained: PageModel, recipe: AdamWRecipe) -> torch.optim.AdamW
     Args:
         trained: Its frozen parameters are left out.
         recipe: Rates and decay.
+
+    Raises:
+        UsageError: If a rate is that of no part.
     """
+    for part in recipe.rates:
+        if not any(f"{n}.".startswith(f"{part}.") for n, _ in trained.model.named_parameters()):
+            raise UsageError(f"the model has no part {part} for a rate: see `lightseek info`")
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in trained.model.named_parameters():
         if parameter.requires_grad:
