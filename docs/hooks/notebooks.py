@@ -61,7 +61,9 @@ def run_once(script: Path) -> nbformat.NotebookNode:
 
 def fingerprint(script: Path) -> str:
     """Of everything that may change what a notebook says."""
-    sources = [p for p in (ROOT / "lightseek").rglob("*") if p.suffix in {".py", ".toml", ".json"}]
+    folders = (ROOT / "lightseek", ROOT / "examples")
+    sources = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+    sources = [path for path in sources if path.suffix != ".pyc"]
     digest = hashlib.sha256()
     for path in [script, *sorted(sources)]:
         digest.update(path.read_bytes())

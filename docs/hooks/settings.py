@@ -125,7 +125,7 @@ def held(value: Any, path: tuple[str, ...]) -> Any:
 def shown(value: Any) -> str:
     """A value in a cell of a table."""
     match value:
-        case None | () | {}:
+        case None | ():
             return "–"
         case bool():
             return "yes" if value else "no"

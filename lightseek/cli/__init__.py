@@ -8,7 +8,7 @@
     study.py      study compression
     synth.py      synth fetch, sheet, pack
     render.py     render, roundtrip
-    data.py       data check
+    data.py       data check, data align
     tokenizer.py  tokenizer
     console.py    what they show on stderr
 

@@ -35,6 +35,7 @@ from lightseek.tokenizer import Tokenizer
 
 _ROWS_AT_ONCE = 256
 """Queries whose scores are in memory together."""
+_WATCHING = threading.Lock()
 _SETTLING = 2
 """Passes after which places hardly move: 2 in 1000 characters of the examples, by one bin."""
 _TINY = 1e-12
@@ -203,7 +204,7 @@ def watched(first: int, *, beside: bool = False) -> Iterator[list[Float[Tensor, 
     """Keep the attention of every decoder layer that runs inside, averaged over heads.
 
     The decoder looks `attend` up when it calls it, and inside finds one that keeps the weights
-    too; outside, and in other threads, nothing differs.
+    too; outside, and in other threads, nothing differs. One watches at a time.
 
     Args:
         first: Query from which on weights are kept.
@@ -225,7 +226,8 @@ def watched(first: int, *, beside: bool = False) -> Iterator[list[Float[Tensor, 
             kept.append(mean_weights(query, key, bias, first))
         return attend(query, key, value, bias)
 
-    with mock.patch.object(cross_module if beside else decoder_module, "attend", attend_and_keep):
+    module = cross_module if beside else decoder_module
+    with _WATCHING, mock.patch.object(module, "attend", attend_and_keep):
         yield kept
 
 

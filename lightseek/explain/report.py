@@ -40,7 +40,8 @@ def write_report(told: Explanation, folder: Path, *, gif: bool = False) -> list[
 
     Args:
         told: The explanation.
-        folder: Is made if it is not there; files of the same names are replaced.
+        folder: Is made if it is not there; files of the same names are replaced, and pictures of
+            words of another page removed.
         gif: Whether to write the words as an animation too.
 
     Returns:
@@ -56,11 +57,10 @@ def write_report(told: Explanation, folder: Path, *, gif: bool = False) -> list[
             picture.save(folder / file, optimize=True)
         written = [folder / "index.html", *(folder / file for file, _, _ in features)]
         written[0].write_text(render_html(told, features), encoding="utf-8")
-        frames = _write_words(told, folder / "words")
-        if gif and frames:
+        pictures = _write_words(told, folder / "words")
+        if gif and pictures:
             written.append(folder / "words.gif")
-            first, *others = frames
-            first.save(written[-1], save_all=True, append_images=others, duration=_FRAME_MS, loop=0)
+            _animate(pictures, written[-1])
     except OSError as error:
         raise UsageError(f"{error.filename or folder}: {error.strerror or error}") from error
     return written
@@ -81,14 +81,24 @@ def paint_all_features(told: Explanation) -> list[Feature]:
 _NAMES = {"strip": "strip by strip", "tile": "tile by tile", "page": "page view"}
 
 
-def _write_words(told: Explanation, folder: Path) -> list[Image.Image]:
+def _write_words(told: Explanation, folder: Path) -> list[Path]:
+    """A picture a word, each drawn and saved before the next: a page has thousands."""
     pictures = WordPictures(told.image, told.sight.views)
-    frames = [pictures.draw(gaze) for gaze in told.gazes]
-    for old in folder.glob("*.png"):  # of another page, with more words
+    for old in folder.glob("[0-9][0-9][0-9][0-9].png"):  # of another page, with more words
         old.unlink()
-    for number, frame in enumerate(frames, start=1):
-        frame.save(folder / f"{number:04}.png")
-    return frames
+    written = []
+    for number, gaze in enumerate(told.gazes, start=1):
+        written.append(folder / f"{number:04}.png")
+        pictures.draw(gaze).save(written[-1])
+    return written
+
+
+def _animate(pictures: list[Path], target: Path) -> None:
+    """The pictures one after the other."""
+    first, *others = pictures
+    with Image.open(first) as opened:
+        frames = map(Image.open, others)
+        opened.save(target, save_all=True, append_images=frames, duration=_FRAME_MS, loop=0)
 
 
 def render_html(told: Explanation, features: list[Feature]) -> str:

@@ -1,6 +1,7 @@
 """What the documentation takes from the source: excerpts, and the meaning of every setting."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -42,3 +43,19 @@ def test_every_setting_says_what_it_means() -> None:
     keys = [key for name in classes for key in settings.keys(settings.find_class(name))]
     mute = [".".join(key.path) for key in keys if not key.meaning]
     assert not mute
+
+
+def test_a_value_of_every_kind_is_shown() -> None:
+    settings = load("settings")
+    assert settings.shown({}) == settings.shown([]) == settings.shown(None) == "–"
+    assert settings.shown({"encoder.clip": 1e-5}) == "encoder.clip = 1e-05"
+    assert settings.shown([1, [2.5, True]]) == "1, [2.5, yes]"
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda path: path.name)
+def test_every_file_that_a_page_shows_is_there(page: Path) -> None:
+    """What looks nearly like a marker is printed as it stands, and no build fails for it."""
+    for marker in re.findall(r"--8.*", page.read_text(encoding="utf-8")):
+        found = re.fullmatch(r'--8<-- "(.*)"', marker)
+        assert found, marker
+        assert (ROOT / found[1]).is_file()
