@@ -17,10 +17,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightseek.bench.machine import best_seconds, matrix_rate, peak_memory, processor, read_rate
 from lightseek.blocks import STRIP_HEIGHT
 from lightseek.config import ModelConfig
+from lightseek.fusion import SCALES
 from lightseek.generate import Decoding, generate_steps
 from lightseek.info import active
 from lightseek.model import LightSeekOCR
-from lightseek.views import MODES, UNTILED, Grid, num_positions, num_strip_tokens
+from lightseek.views import (
+    MODES,
+    UNTILED,
+    Grid,
+    num_positions,
+    num_strip_tokens,
+    num_visual_tokens,
+)
 from lightseek.weights import empty_model, load_model, num_bytes, tensor_bytes
 
 NO_END = -1
@@ -140,8 +148,11 @@ def sample_pages(
     def noise(count: int, height: int, width: int) -> Tensor:
         return torch.randn(count, config.sam.channels, height, width).to(device, dtype)
 
-    if not config.decoder.row_marks:
+    if config.mode not in MODES:
         return {"strips": [noise(*STRIPS)]}
+    if not config.decoder.row_marks:
+        side = MODES[config.mode].page_px
+        return {config.mode: [noise(1, side, side)]}
     base, tile = MODES["base"].page_px, MODES["gundam"].tile_px
     assert tile is not None
     page = noise(1, base, base)
@@ -151,7 +162,10 @@ def sample_pages(
 def prompt_length(config: ModelConfig) -> int:
     """Tokens that the decoder reads before it writes."""
     if not config.decoder.row_marks:
-        return num_strip_tokens(*STRIPS[1:]) + 1
+        places = num_strip_tokens(*STRIPS[1:])
+        if config.mode in MODES:
+            places = num_visual_tokens(MODES[config.mode], UNTILED)
+        return places * SCALES[config.fusion] + 1
     return num_positions(MODES["base"], UNTILED) + QUESTION
 
 

@@ -205,6 +205,7 @@ def roundtrip(
     """
     from lightseek.data.render import visual_tokens
     from lightseek.eval.roundtrip import compare
+    from lightseek.fusion import SCALES
 
     ocr = stderr.load_reader(model, device)
     chosen = mode or ocr.model.config.mode
@@ -213,7 +214,7 @@ def roundtrip(
     for page in pages:
         picture = page.picture
         documents.append(ocr.read(picture, mode=mode, max_tokens=max_tokens))
-        tokens += visual_tokens(picture, chosen)
+        tokens += visual_tokens(picture, chosen) * SCALES[ocr.model.config.fusion]
     result = compare(
         documents,
         [page.text for page in pages],

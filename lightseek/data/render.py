@@ -80,7 +80,9 @@ def find_paper(name: str) -> Paper:
 
 
 def visual_tokens(image: Image.Image, mode: str) -> int:
-    """Visual tokens of a page in a mode: the one place where this is counted for any mode.
+    """Places of visual tokens on a page in a mode, counted here for any mode.
+
+    A model has `lightseek.fusion.SCALES` tokens for each of them.
 
     Raises:
         UsageError: If there is no such mode.

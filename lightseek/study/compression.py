@@ -9,7 +9,7 @@ leaves fewer pixels of each.
 
 import datetime
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,12 @@ import lightseek
 from lightseek.data.render import BLOCKS, visual_tokens
 from lightseek.eval.metrics import cer, fold
 from lightseek.eval.report import Machine
+from lightseek.fusion import SCALES
 from lightseek.ocr import OCR
 from lightseek.study.density import FINE_DPI, Press, Proof, Words
 from lightseek.study.pooling import pool_and_read
 from lightseek.study.table import Row, Study
 from lightseek.tokenizer import Tokenizer
-from lightseek.views import choose_grid, find_mode, num_visual_tokens
 
 _PIECE = re.compile(r"\w+|[^\w\s]")
 _COLUMN_CHARACTERS = 1100
@@ -41,9 +41,9 @@ class Plan:
     dpis: tuple[int, ...] = (150, 100, 80, 70, 60, 50)
     """At full width, for models that read strips."""
     modes: tuple[str, ...] = ("tiny", "small")
-    """Of the official family."""
+    """Of the official family; other models that read whole pages have one mode."""
     tokens: tuple[tuple[int, int], ...] = tuple((n, n + 100) for n in range(600, 1300, 100))
-    """Text tokens of a page, for the official family."""
+    """Text tokens of a page, for models that read whole pages."""
 
 
 def study_compression(
@@ -62,8 +62,9 @@ def study_compression(
     """
     config, bench = ocr.model.config, _Bench(ocr, words, plan.pages)
     making, total = bench.strip_rows(plan), len(plan.widths) + len(plan.dpis)
-    if config.decoder.row_marks:
-        making, total = bench.view_rows(plan), len(plan.modes) * len(plan.tokens)
+    if ocr.reads_views:
+        modes = plan.modes if config.decoder.row_marks else (config.mode,)
+        making, total = bench.view_rows(plan, modes), len(modes) * len(plan.tokens)
     rows = []
     for row in making:
         rows.append(row)
@@ -91,6 +92,8 @@ class _Bench:
     def __init__(self, ocr: OCR, words: Words, pages: int) -> None:
         self._ocr, self._words, self._pages = ocr, words, pages
         self._press = Press()
+        self._scales = SCALES[ocr.model.config.fusion]
+        self._prompt = "free" if ocr.model.config.decoder.row_marks else None
 
     def strip_rows(self, plan: Plan) -> Iterator[Row]:
         """Narrower letters, then coarser ones."""
@@ -99,9 +102,9 @@ class _Bench:
         for dpi in plan.dpis:
             yield self._strip_row("coarser", f"{dpi} dpi", 1.0, dpi)
 
-    def view_rows(self, plan: Plan) -> Iterator[Row]:
+    def view_rows(self, plan: Plan, modes: Sequence[str]) -> Iterator[Row]:
         """More and more text, in each mode."""
-        for mode in plan.modes:
+        for mode in modes:
             for low, high in plan.tokens:
                 count = (low + high) // 2
                 texts = [
@@ -119,12 +122,14 @@ class _Bench:
         return self._row(series, setting, proofs, [self._read_strips(proof) for proof in proofs])
 
     def _read_strips(self, proof: Proof) -> Reading:
-        return self._ocr.read(proof.image).pages[0].text, visual_tokens(proof.image, BLOCKS)
+        places = visual_tokens(proof.image, BLOCKS)
+        return self._ocr.read(proof.image).pages[0].text, places * self._scales
 
     def _read_views(self, proof: Proof, mode: str, max_tokens: int) -> Reading:
-        document = self._ocr.read(proof.image, mode=mode, prompt="free", max_tokens=max_tokens)
-        size = find_mode(mode)
-        return document.pages[0].text, num_visual_tokens(size, choose_grid(*proof.image.size, size))
+        document = self._ocr.read(
+            proof.image, mode=mode, prompt=self._prompt, max_tokens=max_tokens
+        )
+        return document.pages[0].text, visual_tokens(proof.image, mode) * self._scales
 
     def _row(self, series: str, setting: str, proofs: list[Proof], readings: list[Reading]) -> Row:
         truths = [fold(proof.text) for proof in proofs]

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from lightseek.bench import measure as measuring
 from lightseek.bench.checkpoint import write_random
-from lightseek.bench.measure import Speed, measure, prompt_length
+from lightseek.bench.measure import Speed, measure, prompt_length, sample_pages
 from lightseek.cli import main
 from lightseek.config import ModelConfig, preset
 from lightseek.info import active
@@ -96,6 +96,24 @@ def test_a_token_of_the_official_size_reads_1_15_gb() -> None:
     sizes = tensor_bytes(empty_model(config), torch.bfloat16)
     assert active(config, sizes) == 2 * 574_127_360
     assert prompt_length(config) == 284
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "shape", "tokens"),
+    [
+        ("nano", "strips", (64, 1, 32, 512), 8),
+        ("lightseek-small", "strips", (64, 1, 32, 512), 16),
+        ("lightseek-base", "base", (1, 3, 1024, 1024), 512),
+    ],
+)
+def test_a_model_is_measured_on_what_it_reads(
+    name: str, mode: str, shape: tuple[int, ...], tokens: int
+) -> None:
+    config = preset(name)
+    [(found, [views])] = sample_pages(config, torch.device("meta"), torch.float32).items()
+    assert (found, views.shape) == (mode, shape)
+    seen = empty_model(config).visual_tokens(views[:1])
+    assert prompt_length(config) == tokens + 1 == seen.shape[1] + 1
 
 
 def test_the_command(folder: Path) -> None:

@@ -18,6 +18,7 @@ from lightseek import OCR
 from lightseek.blocks import cut_page
 from lightseek.cli import main
 from lightseek.errors import UsageError
+from lightseek.model import LightSeekOCR
 from lightseek.study import compression, density
 from lightseek.study.chart import draw_chart
 from lightseek.study.compression import Plan, study_compression, word_set_precision
@@ -27,6 +28,7 @@ from lightseek.study.published import FOX
 from lightseek.study.table import Study, published_markdown
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import MODES
+from lightseek.weights import save_model
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "runs" / "compression.py"))
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<image>")
@@ -158,6 +160,22 @@ class TestStudy:
         assert [row.visual_tokens for row in found.rows] == [64, 64, 100, 100]
         # characters are this model's tokens, and words are counted in their place
         assert [row.text_tokens for row in found.of("tiny")] == pytest.approx([25, 50], abs=2)
+
+    def test_a_model_of_whole_pages_has_one_mode_and_both_its_maps_count(
+        self,
+        tiny_base_model: LightSeekOCR,
+        tiny_tokenizer: Tokenizer,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        save_model(tmp_path, tiny_base_model, tiny_tokenizer)
+        small = replace(MODES["base"], page_px=128)
+        monkeypatch.setattr("lightseek.reader.find_mode", lambda name: small)
+        ocr = OCR(tmp_path, device="cpu", dtype=torch.float32)
+        assert ocr.model.config.fusion == "sequence"
+        found = study_compression(ocr, Words(None, 0), FEW)
+        assert found.series == ("base",)
+        assert [row.visual_tokens for row in found.rows] == [512, 512]
 
     def test_text_tokens(self, tiny_tokenizer: Tokenizer) -> None:
         assert compression.count_text_tokens("Its head, some.", tiny_tokenizer) == 5
