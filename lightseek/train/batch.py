@@ -107,6 +107,11 @@ class StripBatches(Dataset[Batch]):
                 f"{model.name} reads pages in colour, not strips: train it by a recipe of pages, "
                 "such as configs/stage1.toml"
             )
+        if model.decoder.vocab_size != len(tokenizer):
+            raise UsageError(
+                f"{model.name} writes {model.decoder.vocab_size} symbols, strips show "
+                f"{len(tokenizer)}: set decoder.vocab_size"
+            )
         table = model.clip.table
         width, height = recipe.widest, recipe.most_lines * LINE_PX
         most = table.cols * TOKEN_PX, table.rows * TOKEN_PX

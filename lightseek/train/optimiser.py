@@ -11,11 +11,14 @@ value above a hundredth of the norm to 0.72 - 1.27.
 Axes: O I rows and columns of a matrix.
 """
 
+import math
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightseek.errors import LightSeekError
 from lightseek.lora import is_adapter
 from lightseek.shards import check_shapes
 from lightseek.train.loss import TrainedModel
@@ -158,10 +161,18 @@ class SharedOptimiser:
 
         Returns:
             Norm of the whole gradient.
+
+        Raises:
+            LightSeekError: If that is no number, before any weight is moved.
         """
         if self.world > 1:
             dist.all_reduce(self.gradients)
         norm = float(self.gradients.float().norm())
+        if not math.isfinite(norm):
+            raise LightSeekError(
+                f"the gradient became {norm}: the last checkpoint is sound; lower the rates of the "
+                "optimiser in another run"
+            )
         clip = min(1.0, self.recipe.clip_norm / (norm + 1e-6))
         for master, _, gradient in self._mine:
             master.grad = gradient.float().mul_(clip).view_as(master)

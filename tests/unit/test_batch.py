@@ -371,3 +371,11 @@ def test_real_lines_take_their_share(
     batch = collate([real], [random.Random(0)], tiny_tokenizer, PLACE, 0)
     assert (batch.glyphs == IGNORED).all()
     assert (batch.targets[0, :3] != IGNORED).all()
+
+
+def test_a_model_with_another_alphabet_is_refused(
+    tiny_recipe: Recipe, tiny_config: ModelConfig, tiny_tokenizer: Tokenizer
+) -> None:
+    other = replace(tiny_config, decoder=replace(tiny_config.decoder, vocab_size=300))
+    with pytest.raises(UsageError, match="writes 300 symbols, strips show 224"):
+        StripBatches(tiny_recipe, other, tiny_tokenizer)

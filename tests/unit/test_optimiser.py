@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightseek.errors import ModelError
+from lightseek.errors import LightSeekError, ModelError
 from lightseek.model import LightSeekOCR
 from lightseek.train.loss import TrainedModel
 from lightseek.train.optimiser import (
@@ -285,3 +285,15 @@ def test_state_of_another_model_is_refused(trained: TrainedModel, recipe: Optimi
         optimiser.load_state(lacking)
     with pytest.raises(ModelError, match=f"misshapen: {name}"):
         optimiser.load_state(saved | {f"{name}/master": torch.zeros(3, 3)})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_no_number_moves_nothing(
+    trained: TrainedModel, recipe: OptimiserRecipe, bad: float
+) -> None:
+    optimiser = shared(trained, recipe)
+    before = weights(trained)
+    optimiser.gradients[7] = bad
+    with pytest.raises(LightSeekError, match="the gradient became"):
+        optimiser.step(1.0)
+    assert all(torch.equal(p, before[name]) for name, p in trained.named_parameters())
