@@ -98,8 +98,13 @@ def read_carefully(strips: Sequence[Strip], read: Read) -> list[StripText]:
         parts = [next(again) for _ in retry.images]
         # nothing to doubt in nothing: what has no text would always be the surest
         if all(part.text.strip() for part in parts):
-            results[i] = max(results[i], retry.whole(*parts), key=lambda r: r.probability)
+            results[i] = max(results[i], retry.whole(*parts), key=_worth)
     return [result if is_legible(result) else NOTHING for result in results]
+
+
+def _worth(result: StripText) -> tuple[bool, float]:
+    """A reader that goes round in circles is sure of what it repeats, and comes to no end."""
+    return result.finished, result.probability
 
 
 class _Retry(NamedTuple):

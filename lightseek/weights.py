@@ -51,9 +51,10 @@ def find_model(name: str | Path) -> Path:
         return folder
     if HUB_ID.fullmatch(str(name)) and not folder.parent.is_dir():
         return fetch(str(name), HUB_FILES)
+    here = f" in the folder {folder.parent} of this machine" if folder.parent != Path() else ""
     raise ModelError(
-        f"no model {name}: give one of {', '.join(SHIPPED)}, a folder with {CONFIG}, or a hub id "
-        "such as deepseek-ai/DeepSeek-OCR"
+        f"no model {name}{here}: give one of {', '.join(SHIPPED)}, a folder with {CONFIG}, or a "
+        "hub id such as deepseek-ai/DeepSeek-OCR"
     )
 
 

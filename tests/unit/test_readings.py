@@ -158,6 +158,17 @@ def test_a_strip_that_lost_its_place_is_read_again_in_two() -> None:
     assert reader.calls == [3, 4]
 
 
+def test_a_reading_that_came_to_its_end_is_kept() -> None:
+    forgetful = Forgetful(half_probability=0.6)
+
+    def read(strips: Sequence[np.ndarray]) -> list[StripText]:
+        return [replace(found, finished=found.text != twice().text) for found in forgetful(strips)]
+
+    [result] = read_carefully([strip()], read)
+    assert result.finished
+    assert result.text == WORDS
+
+
 def test_the_surer_reading_is_kept() -> None:
     [result] = read_carefully([strip()], Forgetful(half_probability=0.5))
     assert result.text == twice().text

@@ -130,7 +130,7 @@ class PageRecipe:
     model: str
     """A preset or a file of sizes, to begin from nothing; or a model folder or hub id, to go on
     with its weights."""
-    seed: int
+    seed: NonNegativeInt
     """Another seed draws other pages first, and other first weights."""
     steps: PositiveInt | None = None
     """Length of the run in steps; or else give `epochs`."""
