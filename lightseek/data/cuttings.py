@@ -18,26 +18,26 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from lightseek.blocks.ink import flattened
-from lightseek.blocks.strips import MARGIN
+from lightseek.blocks.strips import MARGIN, STRIP_WIDTHS
 from lightseek.data import degrade
 from lightseek.data.kinds import Paper
-from lightseek.data.layouts import PageSample, PageSetter, first_set, scaled, toned
+from lightseek.data.layouts import PageSetter, first_set, scaled, toned
 from lightseek.data.lettering import PrintedLine
 from lightseek.data.press import CUT_PX, draw_look, wear
 from lightseek.data.strips import LINE_PX, StripSample, label_strip
 from lightseek.data.typesetting import SetPage
 
-STRIP_WIDTHS = (256, 512, 1024)
 _SPARE_BODIES = 0.4
 """Cut out above and below the line at most, in heights of a letter."""
 _EM_PX = 24.0
 """Size of the type that makes it so high, roughly."""
 _FAR_GAP = (1.5, 3.5)
 """In heights of a letter: parts two strips."""
-_MAX_SQUEEZE = 1.25
 _FLATTENED = 0.6
 """Share of the strips whose paper was made white."""
-_SLIP_SIZE, _SLIP_LINES = 10.0, 6
+_SLIP_SIZE = 10.0
+_SLIP_LINES, _FORM_LINES = 6, 16
+"""Of running text, and of what has a head above the lines that it is there for."""
 _WIDE_KINDS = ("prose", "prose", "prose", "list")
 _NARROW_KINDS = (*_WIDE_KINDS, "table", "letter", "receipt", "invoice")
 
@@ -92,39 +92,10 @@ class TypesetStrips:
         px = rng.uniform(0.55, 1.1) * (width - 2 * MARGIN)
         room = px / _EM_PX * _SLIP_SIZE * stretch
         margin = _SLIP_SIZE
-        height = _SLIP_LINES * 1.4 * _SLIP_SIZE + 2 * margin
+        lines = _SLIP_LINES if kind in _WIDE_KINDS else _FORM_LINES
+        height = lines * 1.4 * _SLIP_SIZE + 2 * margin
         paper = Paper(room + 2 * margin, height, margin, margin)
         return self._setter.try_kind(rng, kind, paper, _SLIP_SIZE)
-
-
-def cut_strips(sample: PageSample, rng: random.Random, ids: Mapping[str, int]) -> list[StripSample]:
-    """Every line of a page as one strip or several, in the order of the text.
-
-    Lines are parted at gaps that are too wide for a word space, and where they are too long.
-
-    Args:
-        sample: A page whose lines are level.
-        rng: Draws how closely is cut.
-        ids: Token id of every character of the page.
-    """
-    strips = []
-    for line in sample.lines:
-        for part in _parted(line, rng.uniform(*_FAR_GAP)):
-            strips += [_strip(sample, rng, piece, ids) for piece in _short_enough(part)]
-    return strips
-
-
-def _strip(
-    sample: PageSample, rng: random.Random, line: PrintedLine, ids: Mapping[str, int]
-) -> StripSample:
-    cut = _cut_around(rng, line)
-    window = _window(cut, (1.0, 1.0), sample.image.shape[::-1])
-    left, top, right, bottom = window
-    image = sample.image[top:bottom, left:right]
-    size = image.shape[1] * cut.scale, image.shape[0] * cut.scale
-    fitting = (w for w in STRIP_WIDTHS if size[0] <= w - 2 * MARGIN)
-    strip, place = _mount(rng, image, size, next(fitting, STRIP_WIDTHS[-1]), 0.0)
-    return label_strip(strip, [line], place @ _square(_moved(-left, -top)), ids)
 
 
 def _choose_line(rng: random.Random, page: SetPage) -> PrintedLine:
@@ -140,15 +111,6 @@ def _parted(line: PrintedLine, gap: float) -> list[PrintedLine]:
     widths = np.ptp(line.spans, axis=1)
     far = [i for i, c in enumerate(line.text) if c == " " and widths[i] > gap * line.body_height]
     return _split(line, far)
-
-
-def _short_enough(line: PrintedLine) -> list[PrintedLine]:
-    """A line in as many parts as fit on strips, parted at word spaces near equal lengths."""
-    length = (line.end - float(line.spans[0, 0])) * _EM_PX / (line.body_height / 0.68)
-    count = math.ceil(length / (_MAX_SQUEEZE * (STRIP_WIDTHS[-1] - 2 * MARGIN)))
-    spaces = [i for i, c in enumerate(line.text) if c == " "]
-    ideals = [len(line.text) * k / count for k in range(1, count)]
-    return _split(line, sorted({min(spaces, key=lambda i: abs(i - at)) for at in ideals if spaces}))
 
 
 def _split(line: PrintedLine, spaces: Sequence[int]) -> list[PrintedLine]:

@@ -13,6 +13,8 @@ from jaxtyping import Float, Float32, UInt8
 
 Grey = UInt8[np.ndarray, "H W"]
 """A grey image, 0 is black."""
+_LEAST_INK = 0.45
+"""Share of it that a thinner print keeps."""
 
 
 def degrade(
@@ -138,7 +140,15 @@ def ink_spread(image: Grey, rng: random.Random) -> Grey:
     shape = rng.choice((cv2.MORPH_RECT, cv2.MORPH_CROSS))
     kernel = cv2.getStructuringElement(shape, (3, 3))
     change = cv2.erode if rng.random() < 0.6 else cv2.dilate
-    return _grey(change(image, kernel))
+    changed = _grey(change(image, kernel))
+    if _ink(changed) > _LEAST_INK * _ink(image):
+        return changed
+    return _grey(cv2.addWeighted(image, 0.5, changed, 0.5, 0))  # thin strokes would be gone
+
+
+def _ink(image: Grey) -> float:
+    """How much darker than the lightest all pixels are."""
+    return float(image.max()) * image.size - float(image.sum(dtype=np.int64))
 
 
 def fade(image: Grey, rng: random.Random) -> Grey:

@@ -291,7 +291,7 @@ def receipt(w: Writer) -> Iterator[str]:
     for _ in range(w.num_lines(w.rng.uniform(0.2, 0.5))):
         cents = w.rng.randint(50, 9_000)
         total += cents
-        cells += [w.phrase(most - 12).upper() or "-", _money(cents)]
+        cells += [w.phrase(max(6, most - 9)).upper() or "-", _money(cents)]
     columns = "columns: (1fr, auto), align: (left, right), row-gutter: 0.6em"
     yield f"grid({columns}, {_rows(w, cells, 2)})"
     yield 'line(length: 100%, stroke: (thickness: 0.6pt, dash: "dashed"))'

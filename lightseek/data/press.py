@@ -142,7 +142,7 @@ def _print_glyphs(rng: random.Random, draw: ImageDraw.ImageDraw, line: Line, loo
         if is_gap:
             continue
         uneven = 0.4 if look.press == "typewriter" else 0.0
-        if not uneven and not look.tracking_em:
+        if not (uneven or look.tracking_em or look.air):
             # one call for a word is faster than one for each of its characters
             glyphs = [glyphs[0]._replace(drawn="".join(glyph.drawn for glyph in glyphs))]
         for glyph in glyphs:

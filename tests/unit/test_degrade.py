@@ -130,3 +130,11 @@ def test_resize_gives_the_size_asked_for(shape):
     for seed in range(6):
         resized = degrade.resize(bars(), random.Random(seed), width=shape[1], height=shape[0])
         assert resized.shape == shape
+
+
+def test_too_little_ink_leaves_thin_strokes() -> None:
+    hairline = np.full((40, 80), 255, np.uint8)
+    hairline[10:30, 20] = hairline[20, 20:60] = 0
+    for seed in range(20):
+        left = 255.0 * hairline.size - degrade.ink_spread(hairline, random.Random(seed)).sum()
+        assert left >= 0.4 * (255.0 * hairline.size - hairline.sum())

@@ -62,6 +62,10 @@ def test_old_letterpress_sets_colons_and_quotes_apart_but_not_as_words(renderer,
     assert close.text == airy.text == '"Ja: „nein” a:b'
     wider = np.diff(airy.places[:-1, 0]) - np.diff(close.places[:-1, 0]) > 1
     assert [close.text[i : i + 2] for i in np.flatnonzero(wider)] == ["a:", "„n", "n”"]
+    for left, top, right, bottom in airy.boxes[[c != " " for c in airy.text]].astype(int):
+        assert (airy.image[top : bottom + 1, left : right + 1] < 200).any(), (
+            "drawn where it is told"
+        )
 
 
 def test_receipts_are_often_printed_in_faces_of_dots(faces, monkeypatch):
