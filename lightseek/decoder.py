@@ -231,10 +231,16 @@ def make_feed_forward(config: DecoderConfig, index: int) -> nn.Module:
 
 
 class DeepDecoder(nn.Module):
-    """Embeddings in, hidden states out."""
+    """Embeddings in, hidden states out.
+
+    Raises:
+        ValueError: If the config is that of a `CrossDecoder`, which `make_decoder` makes.
+    """
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
+        if config.cross_attention:
+            raise ValueError("a decoder with cross-attention is lightseek.cross.CrossDecoder")
         self.config = config
         self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.depth))
         self.norm = make_norm(config)

@@ -52,5 +52,5 @@ def require(module: str, *, extra: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as missing:
         raise MissingExtraError(
-            f"{missing.name} is not installed: pip install 'lightseek-ocr[{extra}]'"
+            f"{missing.name} is not installed: where lightseek came from, pip install '.[{extra}]'"
         ) from missing

@@ -11,7 +11,15 @@ from lightseek.config import DecoderConfig, ModelConfig, names_preset, preset
 from lightseek.fusion import SCALES
 from lightseek.model import LightSeekOCR
 from lightseek.names import official_name
-from lightseek.views import MODES, UNTILED, Grid, Mode, num_positions, num_visual_tokens
+from lightseek.views import (
+    MODES,
+    UNTILED,
+    Grid,
+    Mode,
+    as_unlimited,
+    num_positions,
+    num_visual_tokens,
+)
 from lightseek.weights import (
     SHIPPED,
     WEIGHTS,
@@ -148,7 +156,8 @@ def _modes(config: ModelConfig) -> dict[str, PageCost | None]:
         return {config.mode: None}
     own_first = sorted(MODES.values(), key=lambda mode: mode.name != config.mode)
     if config.decoder.row_marks:
-        return {mode.name: _cost(mode) for mode in own_first}
+        slides = config.decoder.sliding_window is not None
+        return {mode.name: _cost(as_unlimited(mode) if slides else mode) for mode in own_first}
     return {mode.name: _plain_cost(mode, config) for mode in own_first if mode.tile_px is None}
 
 

@@ -141,10 +141,14 @@ def learnt_of(model: LightSeekOCR) -> dict[str, Tensor]:
 def save_adapters(folder: Path, learnt: Mapping[str, Tensor], settings: Settings) -> None:
     """Write what was learnt: the folder then reads as a model does, while its base is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{ADAPTERS}.unfinished"
-    save_file({name: tensor.cpu().contiguous() for name, tensor in learnt.items()}, unfinished)
-    (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(folder / ADAPTERS)
+    # written beside and moved: a killed run leaves the old ones
+    unfinished = {name: folder / f"{name}.unfinished" for name in (ADAPTERS, SETTINGS)}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in learnt.items()}
+    save_file(tensors, unfinished[ADAPTERS])
+    text = json.dumps(asdict(settings), indent=1) + "\n"
+    unfinished[SETTINGS].write_text(text, encoding="utf-8")
+    for name, path in unfinished.items():
+        path.replace(folder / name)
 
 
 def read_settings(folder: Path) -> Settings:

@@ -19,6 +19,20 @@ class NgramBan:
             raise UsageError(f"a window of {self.window} tokens holds no {self.size}-gram to ban")
 
 
+def find_ban(text: str, except_ids: frozenset[int]) -> NgramBan | None:
+    """A ban written as `SIZE/WINDOW`, or `off`.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    if text == "off":
+        return None
+    size, slash, window = text.partition("/")
+    if not (slash and size.isdecimal() and window.isdecimal()):
+        raise UsageError(f"ngram is {text!r}: write SIZE/WINDOW such as 30/90, or off")
+    return NgramBan(size=int(size), window=int(window), except_ids=except_ids)
+
+
 def banned_tokens(ids: list[int], ban: NgramBan) -> set[int]:
     """Tokens that would complete an n-gram that the last `window` tokens already hold."""
     if len(ids) < ban.size:

@@ -51,6 +51,8 @@ class Reading:
     """Most tiles of a page; none is as many as the mode allows."""
     batch: int = 4
     """Pages that models of the official family read together; each takes memory of its own."""
+    ngram: str | None = None
+    """`SIZE/WINDOW` of tokens that may not repeat, or `off`; none is the model's own ban."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -122,6 +124,7 @@ class OCR:
         max_tokens: int | None = None,
         max_tiles: int | None = None,
         batch: int = 4,
+        ngram: str | None = None,
     ) -> Document:
         """Read one file, image or array.
 
@@ -136,6 +139,7 @@ class OCR:
             max_tokens: Tokens after which such a model gives a page up.
             max_tiles: Most tiles of a page in the gundam modes.
             batch: Pages that such a model reads together.
+            ngram: What such a model may not repeat, as `SIZE/WINDOW`, or `off`.
 
         Returns:
             Every page asked for, in order; one that cannot be read says why.
@@ -144,7 +148,7 @@ class OCR:
             PageError: If the source as a whole cannot be opened.
             UsageError: If an argument makes no sense.
         """
-        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch)
+        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch, ngram)
         look = self._find_look(mode, reading)
         opened = open_pages(source, dpi=dpi, pages=pages, password=password)
         read = tuple(page for _, page in self._read_cuts(_cut_all(opened, look), look, batch))
@@ -199,12 +203,13 @@ class OCR:
                 max_tiles=reading.max_tiles,
                 prompt=reading.prompt,
                 max_tokens=reading.max_tokens,
+                ngram=reading.ngram,
             )
         name, own = self.model.config.name, self.model.config.mode
         if mode is not None and mode != own:
             raise UsageError(f"{name} reads in mode {own}, not {mode}: leave the mode out")
-        if (reading.prompt, reading.max_tokens, reading.max_tiles) != (None, None, None):
-            raise UsageError(f"{name} takes no prompt, max_tokens or max_tiles: leave them out")
+        if (reading.prompt, reading.max_tokens, reading.max_tiles, reading.ngram) != (None,) * 4:
+            raise UsageError(f"{name} takes no prompt, tokens, tiles or ngram: leave them out")
         return None
 
     def _read_cuts(

@@ -25,7 +25,7 @@ _STARTING = {"initializer_factor", "initializer_range", "dtype", "torch_dtype"}
 _LABELS = {"_name_or_path", "architectures", "auto_map", "transformers_version", "problem_type"}
 _CLASSES = {"id2label", "label2id", "is_encoder_decoder", "chunk_size_feed_forward"}
 _OUTPUT = {"output_attentions", "output_hidden_states", "output_router_logits", "return_dict"}
-_DERIVED = {"candidate_resolutions", "head_dim", "mlp_ratio", "v_head_dim"}
+_DERIVED = {"candidate_resolutions", "mlp_ratio", "v_head_dim"}
 _RUNNING = {"pad_token_id", "use_cache"}
 BOOKKEEPING = frozenset(_TRAINING | _STARTING | _LABELS | _CLASSES | _OUTPUT | _DERIVED | _RUNNING)
 """Fields that say nothing about what a trained model computes."""
@@ -91,6 +91,7 @@ class _Language(_Section):
     rms_norm_eps: float = 1e-6
     sliding_window: int | None = None
     tie_word_embeddings: bool = False
+    head_dim: int | None = None
 
     hidden_act: Literal["silu"] = "silu"
     attention_bias: Literal[False] = False
@@ -106,6 +107,9 @@ class _Language(_Section):
             raise ValueError("num_key_value_heads differs from num_attention_heads")
         if self.num_attention_heads < 1 or self.hidden_size % (2 * self.num_attention_heads):
             raise ValueError("hidden_size is not divided into heads of even width")
+        # no tensor tells into how many heads it is divided
+        if self.head_dim not in (None, self.hidden_size // self.num_attention_heads):
+            raise ValueError("head_dim differs from hidden_size / num_attention_heads")
         if not 1 <= self.num_experts_per_tok <= self.n_routed_experts:
             raise ValueError("num_experts_per_tok is none, or more than n_routed_experts")
         return self
@@ -184,6 +188,15 @@ class _Original(_Section):
         at_top = {key: value for key, value in data.items() if key not in own}
         kept = {key: value for key, value in data.items() if key in own}
         return {**kept, "language_config": {**nested, **at_top}}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "_Original":
+        projector, towers = self.projector_config, self.vision_config.width
+        if projector.input_dim != towers.clip.width + towers.sam.downsample_channels[1]:
+            raise ValueError("projector_config.input_dim differs from what both towers give")
+        if projector.n_embed != self.language_config.hidden_size:
+            raise ValueError("projector_config.n_embed differs from hidden_size")
+        return self
 
 
 def _from_original(data: Mapping[str, Any], *, source: str) -> Official:

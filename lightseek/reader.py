@@ -26,10 +26,10 @@ from lightseek.errors import UsageError
 from lightseek.generate import Decoding, Generated, generate
 from lightseek.grounding import IMAGE, find_prompt
 from lightseek.model import LightSeekOCR
-from lightseek.ngrams import NgramBan
+from lightseek.ngrams import find_ban
 from lightseek.readings import StripText
 from lightseek.tokenizer import Tokenizer
-from lightseek.views import Mode, PageViews, find_mode
+from lightseek.views import Mode, PageViews, as_unlimited, find_mode
 
 PX_PER_CHARACTER = 4 * STRIP_HEIGHT
 """No printed character of a strip of one line is narrower on average than 4 px: bounds the
@@ -134,19 +134,22 @@ def find_look(
     max_tiles: int | None = None,
     prompt: str | None = None,
     max_tokens: int | None = None,
+    ngram: str | None = None,
 ) -> Look:
     """What is asked for, and where nothing is, what was published with the model.
 
     Raises:
         UsageError: If there is no such mode, the prompt has no place for the page, a number is too
-            small, or the model takes no prompt and no tiles.
+            small, `ngram` bans nothing, or the model takes no prompt and no tiles.
     """
     config = model.config
     slides = config.decoder.sliding_window is not None
     # vLLM recipes: DeepSeek-OCR's for images, Unlimited-OCR's for single pages
-    size, window = (35, 128) if slides else (30, 90)
+    own = "35/128" if slides else "30/90"
     cells = frozenset(tokenizer.ids[cell] for cell in ("<td>", "</td>") if cell in tokenizer.ids)
     chosen = find_mode(mode or config.mode)
+    if slides:
+        chosen = as_unlimited(chosen)
     if not config.decoder.row_marks and (prompt is not None or chosen.tile_px is not None):
         raise UsageError(f"{config.name} takes no prompt and no tiles: leave out prompt and mode")
     if max_tiles is not None and (chosen.tile_px is None or max_tiles < 2):
@@ -159,7 +162,7 @@ def find_look(
         prompt=find_prompt(("parse" if slides else "markdown") if prompt is None else prompt),
         decoding=Decoding(
             max_tokens=config.decoder.max_positions if max_tokens is None else max_tokens,
-            ban=NgramBan(size=size, window=window, except_ids=cells),
+            ban=find_ban(ngram or own, except_ids=cells),
         ),
     )
 

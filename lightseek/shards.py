@@ -121,7 +121,7 @@ def check_shapes(
     """Compare names and shapes.
 
     Raises:
-        ModelError: Naming all tensors that are missing, unexpected or of another shape.
+        ModelError: With how many are missing, unexpected or of another shape, and the first names.
     """
     missing = [name for name in wanted if name not in found]
     unexpected = [name for name in found if name not in wanted]

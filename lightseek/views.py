@@ -9,7 +9,7 @@ Knows nothing of strips (`blocks`), tensors or tokenizers.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -110,6 +110,11 @@ def find_mode(name: str) -> Mode:
     if name not in MODES:
         raise UsageError(f"there is no mode {name!r}: choose one of {', '.join(MODES)}")
     return MODES[name]
+
+
+def as_unlimited(mode: Mode) -> Mode:
+    """The mode with as many tiles as Unlimited-OCR looks at (`max_patches` in transformers)."""
+    return mode if mode.tile_px is None else replace(mode, max_tiles=32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

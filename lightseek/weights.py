@@ -2,9 +2,10 @@
 
 Our own, and those of the official family, of one file or in shards, on disk or on the hub. Only
 safetensors: weights are data. Tensors are memory-mapped and cast one by one on their way to the
-device. Every tensor that is missing, unexpected or of another shape is named in one error.
+device. Tensors that are missing, unexpected or of another shape are told in one error, by name.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -21,8 +22,8 @@ from lightseek.config import LanguageConfig, ModelConfig, load_config
 from lightseek.errors import ModelError, UsageError
 from lightseek.hub import fetch
 from lightseek.linear import int8_tensors, pack_int8
+from lightseek.lora import ADAPTERS, has_adapters, load_adapters, merge_adapters, read_settings
 from lightseek.lora import SETTINGS as ADAPTED
-from lightseek.lora import has_adapters, load_adapters, merge_adapters, read_settings
 from lightseek.model import LightSeekOCR
 from lightseek.names import UNREAD, official_name
 from lightseek.official import Official, find_official
@@ -136,6 +137,24 @@ def lasting_name(name: str | Path) -> str:
     """What `find_model` finds a model by, whatever folder it is called from."""
     folder = Path(name)
     return str(name if str(name) in SHIPPED or not folder.is_dir() else folder.resolve())
+
+
+def hash_weights(name: str | Path) -> str:
+    """A hash of a model's weights, whatever folder they lie in; of adapters, theirs and its own.
+
+    Raises:
+        ModelError: If there is no such model.
+    """
+    digest, folder = hashlib.sha256(), find_model(name)
+    files = [folder / ADAPTERS]
+    if (folder / ADAPTED).is_file():
+        digest.update(hash_weights(read_settings(folder).base).encode())
+    else:
+        files = find_shards(folder / WEIGHTS)
+    for file in files:
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, Official | None]:
@@ -278,7 +297,7 @@ def check_memory(model: LightSeekOCR, *, device: torch.device, dtype: torch.dtyp
         raise ModelError(
             f"{model.config.name} needs {needed / 1e9:.1f} GB for its weights in "
             f"{str(dtype).removeprefix('torch.')}, and {device} has {free / 1e9:.1f} GB free: "
-            "close other programs, or choose another device or a smaller dtype"
+            "close other programs, choose another device or a smaller dtype, or quantize the model"
         )
 
 

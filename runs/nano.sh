@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nano, from nothing to weights: fonts and text, training, the sheet to look at, the score.
+# nano, from nothing to weights: fonts and text, the sheet to look at, training, a page that is read.
 #
 #   runs/nano.sh [FOLDER]     interrupt it and start it again at will: it goes on where it was
 #

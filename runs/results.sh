@@ -2,6 +2,7 @@
 # The tables of README.md and docs/results.md: every set of some folders, nano beside its peers.
 #
 #   runs/results.sh DIR...        the report with all texts is left in build/results.json
+#   BY_PAGE="DIR..." runs/...     the second table too: eight files of each, Tesseract once a page
 #
 # Times count what else the machine does: leave it alone while this runs.
 set -euo pipefail
@@ -14,4 +15,11 @@ pip install -e "$(dirname "$0")/..[peers]"
 mkdir -p "$(dirname "$report")"
 # 1 says that pages failed, which the table tells
 lightseek eval "$@" --engine nano --engine tesseract --engine rapidocr --json > "$report" || [ $? -eq 1 ]
-python "$(dirname "$0")/results.py" "$report"
+reports=("$report")
+if [ -n "${BY_PAGE:-}" ]; then
+    reports+=("${report%.json}-by-page.json")
+    # shellcheck disable=SC2086  # several folders
+    lightseek eval $BY_PAGE --limit 8 --engine nano --engine tesseract --engine tesseract-by-page \
+        --json > "${reports[1]}" || [ $? -eq 1 ]
+fi
+python "$(dirname "$0")/results.py" "${reports[@]}"

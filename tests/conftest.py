@@ -166,6 +166,7 @@ def official_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     towers["clip-l-14-224"] |= {"heads": 2, "layers": 1, "width": 24}
     towers["sam_vit_b"] |= {"heads": 2, "layers": 2, "width": 16}
     towers["sam_vit_b"] |= {"downsample_channels": [12, 24], "global_attn_indexes": [1]}
+    data["projector_config"] |= {"input_dim": 48, "n_embed": 32}
     data["language_config"] |= {"hidden_size": 32, "n_routed_experts": 8, "num_hidden_layers": 2}
     data["language_config"] |= {"num_attention_heads": 2, "num_key_value_heads": 2}
     data["language_config"] |= {"intermediate_size": 48, "moe_intermediate_size": 12}

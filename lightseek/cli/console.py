@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from lightseek.ocr import OCR
 
 
-def load_reader(model: str, device: str | None) -> "OCR":
+def load_reader(model: str, device: str | None, dtype: str | None = None) -> "OCR":
     """Load a model, with a note that it takes a moment."""
     console = Console(stderr=True)
     with console.status(Text(f"loading {model}")):
+        import torch
+
         from lightseek.ocr import OCR
 
-        return OCR(model, device=device)
+        return OCR(model, device=device, dtype=getattr(torch, dtype) if dtype else None)
 
 
 @contextmanager

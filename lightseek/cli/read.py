@@ -63,6 +63,11 @@ RENDER: dict[str, Callable[[Document], str]] = {
     "--max-tiles", type=click.IntRange(min=2), metavar="N", help="Most tiles of a page, in gundam."
 )
 @click.option(
+    "--ngram",
+    metavar="SIZE/WINDOW",
+    help="Never write SIZE tokens twice within WINDOW, or off. [default: the model's own]",
+)
+@click.option(
     "--batch",
     type=click.IntRange(min=1),
     default=4,
@@ -79,6 +84,11 @@ RENDER: dict[str, Callable[[Document], str]] = {
     "--model", default="nano", show_default=True, help="A name, a model folder or a hub id."
 )
 @click.option("--device", help="cpu, cuda or mps. [default: the GPU if there is one]")
+@click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float32"]),
+    help="What to compute in. [default: bfloat16 where the device has it]",
+)
 def read(
     files: tuple[str, ...],
     output: Path | None,
@@ -90,10 +100,12 @@ def read(
     prompt: str | None,
     max_tokens: int | None,
     max_tiles: int | None,
+    ngram: str | None,
     batch: int,
     figures: Path | None,
     model: str,
     device: str | None,
+    dtype: str | None,
 ) -> None:
     """Read pages: images and PDFs, - for stdin.
 
@@ -109,13 +121,13 @@ def read(
     render = RENDER[format_]
     if format_ == "json" and targets is None and len(files) > 1:
         render = json_line
-    ocr = stderr.load_reader(model, device)
+    ocr = stderr.load_reader(model, device, dtype)
     from lightseek.ocr import Reading
 
     failed = False
     with progress_bar() as bar:
         task = bar.add_task("reading", total=len(files))
-        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch)
+        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch, ngram)
 
         def on_page(source: str, page: Page) -> None:
             bar.update(task, description=f"{Path(source).name} page {page.number}")

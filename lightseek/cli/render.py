@@ -209,12 +209,15 @@ def roundtrip(
 
     ocr = stderr.load_reader(model, device)
     chosen = mode or ocr.model.config.mode
+    scales = SCALES[ocr.model.config.fusion]
+    if setting["density"] is not None:
+        setting["density"] *= scales  # for each of the places, which have so many tokens
     pages = prepare(text, chosen, **setting).pages()
     documents, tokens = [], 0
     for page in pages:
         picture = page.picture
         documents.append(ocr.read(picture, mode=mode, max_tokens=max_tokens))
-        tokens += visual_tokens(picture, chosen) * SCALES[ocr.model.config.fusion]
+        tokens += visual_tokens(picture, chosen) * scales
     result = compare(
         documents,
         [page.text for page in pages],

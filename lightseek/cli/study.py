@@ -52,6 +52,7 @@ def compression(
     from lightseek.study.chart import draw_chart
     from lightseek.study.compression import Plan, study_compression
     from lightseek.study.density import load_words
+    from lightseek.study.table import published_markdown
 
     # what is missing is said before the pages are read, not after
     require("matplotlib", extra="study")
@@ -69,4 +70,4 @@ def compression(
     (output / "compression.json").write_text(found.to_json(), encoding="utf-8")
     (output / "compression.csv").write_text(found.to_csv(), encoding="utf-8")
     draw_chart(found, output / "compression.png")
-    click.echo(found.to_markdown())
+    click.echo(f"{found.to_markdown()}\n\nPublished, DeepSeek-OCR:\n\n{published_markdown()}")

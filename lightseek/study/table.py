@@ -7,6 +7,7 @@ import csv
 import datetime
 import io
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -62,6 +63,10 @@ class Study(BaseModel):
     text_tokens_are: str
     """How text tokens were counted."""
     rows: tuple[Row, ...]
+    published: tuple[dict[str, Any], ...] = tuple(
+        {**row._asdict(), "text_tokens": list(row.text_tokens)} for row in FOX
+    )
+    """The table of the paper."""
 
     def of(self, series: str) -> tuple[Row, ...]:
         """The rows of one series."""

@@ -39,7 +39,9 @@ def write_record(
         "recipe": asdict(recipe),
     }
     text = json.dumps([*runs, run], indent=1, ensure_ascii=False)
-    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    unfinished = folder / f"{RECORD}.unfinished"
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(folder / RECORD)
 
 
 def read_record(folder: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The state of a run on disk: everything that exact resume needs, and a model folder to read with.
 
     RUN/recipe.json             the recipe as it ran
-    RUN/start.txt               the model that it began from, if there is one
+    RUN/start.sha256            of the weights that it began with, if there were any
     RUN/checkpoint/step.json    the next step
     RUN/checkpoint/state-*      masters and optimiser state, one file a process
     RUN/model/                  config, tokenizer, weights: `--model RUN/model`
@@ -80,13 +80,13 @@ class RunFolder:
 
         Args:
             recipe: A dataclass.
-            start: Name of the model that the run begins from, where the recipe does not tell.
+            start: Hash of the weights that the run begins with, where the recipe does not tell.
 
         Raises:
-            UsageError: If the folder holds a run of another recipe or of another model, or cannot
+            UsageError: If the folder holds a run of another recipe or of other weights, or cannot
                 be made.
         """
-        file, origin = self.path / "recipe.json", self.path / "start.txt"
+        file, origin = self.path / "recipe.json", self.path / "start.sha256"
         if not any(folder.exists() for folder in self._checkpoints) or not file.exists():
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -104,9 +104,10 @@ class RunFolder:
         # what is frozen is in no checkpoint, but read again from there
         before = origin.read_text(encoding="utf-8") if origin.exists() else None
         if before != start:
+            weights = "other weights" if before else "nothing"
             raise UsageError(
-                f"{self.path} holds a run that began from {before or 'nothing'}: name the same, "
-                "or another folder"
+                f"{self.path} holds a run that began from {weights}: name the same model to start "
+                "from, or another folder"
             )
 
     def save(self, state: dict[str, Tensor], progress: Any, *, rank: int, world: int) -> None:

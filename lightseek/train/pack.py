@@ -29,7 +29,7 @@ _TEXT_SHARE = 0.35
 """Of the room, at most; the fonts get the rest."""
 _RUN = """#!/usr/bin/env bash
 # Trains here, without a network; start it again to go on. It takes the options of lightseek train.
-# Python 3.11 or newer is needed, with what pip install 'lightseek-ocr[train]' brings.
+# Python 3.11 or newer is needed, with what pip install '.[train]' brings.
 set -euo pipefail
 cd "$(dirname "$0")"
 export PYTHONPATH="$PWD"

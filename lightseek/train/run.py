@@ -5,11 +5,9 @@ inside each; on a GPU one process trains while worker processes draw.
 """
 
 import os
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,12 +16,6 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.multiprocessing.spawn import (
-    ProcessContext,
-    ProcessExitedException,
-    ProcessRaisedException,
-    spawn,
-)
 
 from lightseek.attention import Mlp
 from lightseek.config import LanguageConfig, ModelConfig, preset
@@ -44,16 +36,22 @@ from lightseek.train.exam import examine, held_out_strips
 from lightseek.train.loss import TrainedModel, weigh
 from lightseek.train.measure import peak_flops, step_flops
 from lightseek.train.optimiser import SharedOptimiser
+from lightseek.train.processes import interrupts_to, run_processes
 from lightseek.train.progress import Means, Reporter, Silence, make_reporter
 from lightseek.train.recipe import Recipe
-from lightseek.weights import WEIGHTS, find_model, lasting_name, load_weights, save_model
+from lightseek.views import MODES
+from lightseek.weights import (
+    WEIGHTS,
+    find_model,
+    hash_weights,
+    lasting_name,
+    load_weights,
+    read_config,
+    save_model,
+)
 
 PATIENCE = timedelta(days=7)
 """A paused run waits this long in a collective."""
-ASKED_EVERY_S = 1.0
-"""Processes that are still starting do not hear that they should end: they are asked again."""
-ENDING_S = 5.0
-"""When one process fails, the others have this long to end by themselves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +110,7 @@ def train(
             "raise units or lower --processes"
         )
     folder = RunFolder(out)
-    folder.claim(recipe, None if start is None else lasting_name(start))
+    folder.claim(recipe, None if start is None else hash_weights(start))
     with tempfile.TemporaryDirectory() as meeting:
         job = Job(
             recipe=recipe,
@@ -127,44 +125,7 @@ def train(
         if world == 1:
             work(0, job)
         else:
-            os.environ["OMP_NUM_THREADS"] = "1"  # read when a spawned process imports torch
-            # torch has no types for it
-            with interrupts_to(signal.SIG_IGN):  # which they inherit, until they can obey
-                spawned = spawn(work, args=(job,), nprocs=world, join=False)  # type: ignore[no-untyped-call]
-            wait_for(spawned, job.mistake)
-
-
-def wait_for(spawned: ProcessContext, mistake: Path) -> None:
-    """Wait until all processes are done; an interrupt is theirs to obey, as soon as they can.
-
-    Args:
-        spawned: The processes.
-        mistake: Where one that met a mistake of the user says which.
-
-    Raises:
-        LightSeekError: If one has, or was killed.
-    """
-    asked = False
-
-    def ask_to_end(signal_number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-
-    try:
-        with interrupts_to(ask_to_end):
-            while not spawned.join(timeout=ASKED_EVERY_S, grace_period=ENDING_S):
-                for process in spawned.processes if asked else ():
-                    if process.is_alive():
-                        os.kill(process.pid, signal.SIGINT)
-    except ProcessRaisedException:
-        if mistake.exists():
-            raise LightSeekError(mistake.read_text(encoding="utf-8")) from None
-        raise
-    except ProcessExitedException as error:
-        raise LightSeekError(
-            f"a process of the run was killed ({error}): its last checkpoint is whole, and the "
-            "same command goes on"
-        ) from None
+            run_processes(work, (job,), count=world, mistake=job.mistake)
 
 
 def work(rank: int, job: Job) -> None:
@@ -189,19 +150,6 @@ def work(rank: int, job: Job) -> None:
         torch.set_num_threads(threads)
         if job.world > 1:
             dist.destroy_process_group()
-
-
-@contextmanager
-def interrupts_to(
-    handle: Callable[[int, FrameType | None], None] | signal.Handlers,
-) -> Iterator[None]:
-    """Call a function when the process is asked to end, instead of ending it."""
-    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Trainer:
@@ -372,7 +320,13 @@ def make_model(job: Job, config: ModelConfig) -> LightSeekOCR:
         silence_residuals(model)
         nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
     else:
-        weights = find_model(job.start) / WEIGHTS
+        folder = find_model(job.start)
+        if read_config(folder)[0].mode in MODES:
+            raise UsageError(
+                f"{job.start} reads whole pages, not strips: train it by a recipe of pages, "
+                "such as configs/finetune-pages.toml"
+            )
+        weights = folder / WEIGHTS
         load_weights(model, weights, device=torch.device("cpu"), dtype=torch.float32)
     model.freeze(job.recipe.freeze)
     if job.recipe.lora is not None:

@@ -67,7 +67,7 @@ def pdf(*texts: str) -> pikepdf.Pdf:
 def read(nano: OCR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
     """Read files of the current folder by the command line; the model is loaded already."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lightseek.cli.console.load_reader", lambda model, device: nano)
+    monkeypatch.setattr("lightseek.cli.console.load_reader", lambda *words: nano)
     return lambda *words: CliRunner(catch_exceptions=False).invoke(cli.main, ["read", *words])
 
 

@@ -414,10 +414,18 @@ def test_a_run_goes_on_from_where_it_began(
     options: dict[str, Any] = {"device": "cpu", "processes": 1, "stop_after": 1}
     train(recipe, tmp_path / "run", start=tmp_path / "start", **options)
     for other in (None, "nano"):
-        with pytest.raises(UsageError, match=r"run holds a run that began from .*start: name"):
+        with pytest.raises(UsageError, match="run holds a run that began from other weights"):
             train(recipe, tmp_path / "run", start=other, **options)
-    train(recipe, tmp_path / "run", start=tmp_path / "start", **options)
+    moved = (tmp_path / "start").rename(tmp_path / "elsewhere")
+    train(recipe, tmp_path / "run", start=moved, **options)
     assert step_of(tmp_path / "run") == 2
+
+
+def test_a_model_of_pages_is_told_which_recipes_are_its_own(
+    recipe: Recipe, official_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"reads whole pages, not strips: .*finetune-pages\.toml"):
+        train(recipe, tmp_path, device="cpu", processes=1, start=official_folder)
 
 
 def test_from_another_model_is_refused(

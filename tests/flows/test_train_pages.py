@@ -49,7 +49,7 @@ from lightseek.train.pages.recipe import (
 from lightseek.train.pages.state import PageProgress
 from lightseek.train.progress import read_curve
 from lightseek.views import MODES
-from lightseek.weights import load_model, save_model
+from lightseek.weights import hash_weights, load_model, save_model
 
 pytest.importorskip("accelerate")
 
@@ -407,6 +407,20 @@ def test_adapters_learn_and_are_merged_when_they_are_loaded(
     assert_same(tmp_path, tmp_path.with_name("whole"))
 
 
+def test_a_run_goes_on_from_where_it_began(
+    recipe: PageRecipe, tmp_path: Path, tiny_tokenizer: Tokenizer
+) -> None:
+    model, _ = load_model(recipe.model, device=torch.device("cpu"), dtype=torch.float32)
+    save_model(tmp_path / "start", model, tiny_tokenizer)
+    own = replace(recipe, model=str(tmp_path / "start"), freeze=("encoder",))
+    go(own, tmp_path / "run", steps=1)
+    with torch.no_grad():
+        model.encoder.sam.positions.cells += 1
+    save_model(tmp_path / "start", model, tiny_tokenizer)
+    with pytest.raises(UsageError, match="run holds a run that began from other weights"):
+        go(own, tmp_path / "run")
+
+
 def test_a_model_with_another_encoder_is_saved_whole(
     recipe: PageRecipe, tmp_path: Path, tiny_tokenizer: Tokenizer
 ) -> None:
@@ -483,6 +497,7 @@ def test_a_checkpoint_of_another_shape_is_refused(
     save_model(tmp_path / "model", LightSeekOCR(tiny_base_config), tiny_tokenizer)
     go(moving, tmp_path / "run", steps=1)
     save_model(tmp_path / "model", LightSeekOCR(other), tiny_tokenizer)
+    (tmp_path / "run" / "start.sha256").write_text(hash_weights(tmp_path / "model"))
     with pytest.raises(ModelError, match="misshapen: model"):
         go(moving, tmp_path / "run")
     with pytest.raises(UsageError, match="another recipe"):

@@ -58,9 +58,12 @@ def transformers() -> Any:
     return transformers
 
 
-@pytest.fixture(scope="session")
-def theirs(transformers: Any) -> Any:
-    """Unlimited-OCR by transformers, tiny, with weights in which nothing is zero."""
+@pytest.fixture(scope="session", params=["reference_sliding_attention", "full_attention"])
+def theirs(transformers: Any, request: pytest.FixtureRequest) -> Any:
+    """Unlimited-OCR by transformers, tiny, with weights in which nothing is zero.
+
+    With full attention it computes what DeepSeek-OCR does.
+    """
     from transformers.models.unlimited_ocr import (
         UnlimitedOcrConfig,
         UnlimitedOcrForConditionalGeneration,
@@ -68,7 +71,7 @@ def theirs(transformers: Any) -> Any:
 
     config = UnlimitedOcrConfig(
         vision_config={"sam_config": SAM, "encoder_config": CLIP},
-        text_config=TEXT,
+        text_config={**TEXT, "layer_types": [request.param] * TEXT["num_hidden_layers"]},
         image_token_id=3,
     )
     torch.manual_seed(0)

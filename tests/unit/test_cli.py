@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def run(ocr: OCR, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Give a command; the model is loaded already."""
-    monkeypatch.setattr("lightseek.cli.console.load_reader", lambda model, device: ocr)
+    monkeypatch.setattr("lightseek.cli.console.load_reader", lambda *words: ocr)
 
     def give(*words: str, stdin: bytes | None = None, **env: str) -> Result:
         result = CliRunner(env=env).invoke(cli.main, words, input=stdin)
@@ -307,7 +307,7 @@ class TestEval:
         monkeypatch.setitem(sys.modules, "rapidocr", None)
         monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
         result = run("eval", "scans", "--engine", "rapidocr")
-        assert_refused(result, "pip install 'lightseek-ocr[peers]'")
+        assert_refused(result, "pip install '.[peers]'")
         result = run("eval", "scans", "--engine", "tesseract", PATH="/nowhere")
         assert_refused(result, "apt-get install tesseract-ocr")
 
@@ -319,7 +319,7 @@ class TestEval:
         self, run: Run, scans: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "rapidfuzz", None)
-        assert_refused(run("eval", "scans"), "pip install 'lightseek-ocr[eval]'")
+        assert_refused(run("eval", "scans"), "pip install '.[eval]'")
 
 
 class TestOtherVerbs:

@@ -139,6 +139,19 @@ class TestSources:
         (moved / "0.txt").write_text("another text")
         assert load_pairs(moved).fingerprint != before
 
+    def test_the_fingerprint_tells_images_of_one_size_apart(self, tmp_path: Path) -> None:
+        for name, shade in (("a", 10), ("b", 200)):
+            Image.new("L", (90, 90), shade).save(tmp_path / f"{name}.bmp")
+        rows = [{"image": f"{name}.bmp", "text": "same"} for name in "ab"]
+        index = tmp_path / "rows.jsonl"
+        found = set()
+        for order in (rows, rows[::-1]):
+            index.write_text("".join(f"{json.dumps(row)}\n" for row in order))
+            found.add(load_pairs(index).fingerprint)
+        Image.new("L", (90, 90), 11).save(tmp_path / "b.bmp")
+        found.add(load_pairs(index).fingerprint)
+        assert len(found) == 3
+
 
 class TestFaults:
     """Every bad row is named, with what to do, and the good ones stay."""

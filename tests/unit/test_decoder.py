@@ -52,6 +52,12 @@ def test_cached_steps_equal_the_full_forward(
     torch.testing.assert_close(torch.cat(parts, 1), full(decoder, x, first), atol=1e-5, rtol=1e-5)
 
 
+def test_a_decoder_that_looks_at_maps_is_another(tiny_base_config: ModelConfig) -> None:
+    assert isinstance(tiny_base_config.decoder, DecoderConfig)
+    with pytest.raises(ValueError, match=r"is lightseek\.cross\.CrossDecoder"):
+        DeepDecoder(tiny_base_config.decoder)
+
+
 @torch.inference_mode()
 def test_a_cache_keeps_and_copies_rows(model: LightSeekOCR) -> None:
     decoder = model.decoder

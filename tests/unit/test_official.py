@@ -57,10 +57,10 @@ def refused(name: str | Path) -> str:
     return str(error.value)
 
 
-@pytest.fixture(scope="module")
-def sizes() -> dict[str, int]:
-    """Parameters of each tensor of DeepSeek-OCR, by its official name."""
-    tensors = empty_model(preset("deepseek-ocr")).state_dict()
+@pytest.fixture(scope="module", params=["deepseek-ocr", "unlimited-ocr"])
+def sizes(request: pytest.FixtureRequest) -> dict[str, int]:
+    """Parameters of each tensor of the family, by its official name."""
+    tensors = empty_model(preset(request.param)).state_dict()
     return {official_name(name): tensor.numel() for name, tensor in tensors.items()}
 
 
@@ -185,6 +185,9 @@ class TestConfigs:
             ("num_experts_per_tok", 65),
             ("scoring_func", "sigmoid"),
             ("routed_scaling_factor", 2.5),
+            ("head_dim", 64),
+            ("projector_config", ORIGINAL["projector_config"] | {"n_embed": 640}),
+            ("projector_config", ORIGINAL["projector_config"] | {"input_dim": 1024}),
         ],
     )
     def test_what_we_do_not_compute_is_refused(

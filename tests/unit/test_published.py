@@ -131,5 +131,5 @@ def test_a_language_model_without_transformers_is_one_line(
         max_positions=64,
         tied_head=True,
     )
-    with pytest.raises(MissingExtraError, match=r"pip install 'lightseek-ocr\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[train\]'"):
         LightSeekOCR(replace(tiny_base_config, decoder=language))

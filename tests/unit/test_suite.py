@@ -222,7 +222,7 @@ def test_a_missing_extra_shows_before_anything_is_read(
 ) -> None:
     monkeypatch.setitem(sys.modules, "rapidfuzz", None)
     reader = Reader(a="x")
-    with pytest.raises(MissingExtraError, match=r"pip install 'lightseek-ocr\[eval\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[eval\]'"):
         evaluate({"fake": reader}, [folder(**{"a.png": "", "a.txt": "x"})])
     assert reader.sources == []
 

@@ -113,6 +113,14 @@ class TestLooks:
         assert look.prompt == "<image>document parsing."
         assert look.decoding.ban == NgramBan(size=35, window=128)
         assert look.decoding.max_tokens == 32768
+        assert look.mode.max_tiles == 32
+
+    def test_another_ban(self, ocr: OCR) -> None:
+        assert self.look(ocr, ngram="20/50").decoding.ban == NgramBan(size=20, window=50)
+        assert self.look(ocr, ngram="off").decoding.ban is None
+        for wrong in ("20", "20/", "a/b", "50/20", "0/5"):
+            with pytest.raises(UsageError, match=r"ngram is|holds no"):
+                self.look(ocr, ngram=wrong)
 
     def test_table_cells_may_repeat(self, ocr: OCR, tmp_path: Path) -> None:
         look = find_look(ocr.model, special_tokenizer(tmp_path))

@@ -1,19 +1,17 @@
 """Several processes of a run on one CPU machine; those on GPUs are for `accelerate launch`."""
 
 import os
-import signal
 import socket
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.multiprocessing.spawn import spawn
 
 from lightseek.errors import LightSeekError
 from lightseek.train.pages.loop import train_pages
 from lightseek.train.pages.recipe import PageRecipe
-from lightseek.train.run import interrupts_to, wait_for
+from lightseek.train.processes import run_processes
 
 HERE = "127.0.0.1"
 
@@ -36,19 +34,11 @@ def train_in_processes(
         stop_after: Steps after which to save and stop.
     """
     options = {"device": "cpu", "save_minutes": save_minutes, "stop_after": stop_after}
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when a spawned process imports torch
     with tempfile.TemporaryDirectory() as meeting:
         mistake = Path(meeting) / "mistake"
         meet_at = {"WORLD_SIZE": str(processes), "MASTER_ADDR": HERE, "MASTER_PORT": _free_port()}
-        # torch has no types for it
-        with interrupts_to(signal.SIG_IGN):  # which they inherit, until they can obey
-            spawned = spawn(  # type: ignore[no-untyped-call]
-                work,
-                args=(recipe, out, options, meet_at, mistake),
-                nprocs=processes,
-                join=False,
-            )
-        wait_for(spawned, mistake)
+        arguments = (recipe, out, options, meet_at, mistake)
+        run_processes(work, arguments, count=processes, mistake=mistake)
 
 
 def work(

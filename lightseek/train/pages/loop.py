@@ -38,10 +38,11 @@ from lightseek.train.pages.outcome import Origin, keep_bad_batch, save_copy, sav
 from lightseek.train.pages.recipe import PageRecipe
 from lightseek.train.pages.report import PageMeans, PageReporter, reporting
 from lightseek.train.pages.seen import features_of
-from lightseek.train.pages.start import begin_model, check_longest
+from lightseek.train.pages.start import begin_model, check_longest, hash_start
 from lightseek.train.pages.state import PageProgress, SharedState, make_optimiser
-from lightseek.train.run import PATIENCE, interrupts_to
-from lightseek.views import Mode, find_mode
+from lightseek.train.processes import interrupts_to
+from lightseek.train.run import PATIENCE
+from lightseek.views import Mode, as_unlimited, find_mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +85,7 @@ def train_pages(
     )
     folder = RunFolder(out)
     with accelerator.main_process_first():
-        folder.claim(recipe)
+        folder.claim(recipe, hash_start(recipe))
     limits = Limits(save_minutes=save_minutes, stop_after=stop_after)
     PageTrainer(recipe, folder, accelerator, limits).run()
 
@@ -102,6 +103,8 @@ class PageTrainer:
         )
         model, self.tokenizer = begin_model(recipe)
         mode = find_mode(recipe.pages.mode)
+        if model.config.decoder.sliding_window is not None:
+            mode = as_unlimited(mode)
         prompt = make_prompt(model, self.tokenizer, recipe.pages.prompt)
         check_longest(model.config, mode, len(prompt.before + prompt.after), recipe.pages.longest)
         self.collate = PageCollate(

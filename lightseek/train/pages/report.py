@@ -77,7 +77,7 @@ class PageReporter:
             tensorboard = require("torch.utils.tensorboard", extra="train")
             self._writer = tensorboard.SummaryWriter(
                 str(folder.path / CURVES),
-                purge_step=progress.pages + 1,  # recorded after the last checkpoint, and killed
+                purge_step=progress.step + 1,  # recorded after the last checkpoint, and killed
             )
 
     def stepped(self, progress: PageProgress, means: PageMeans, drawing: float) -> None:

@@ -24,7 +24,7 @@ from lightseek.views import (
     num_positions,
     num_visual_tokens,
 )
-from lightseek.weights import find_model, load_model
+from lightseek.weights import find_model, hash_weights, load_model
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
@@ -69,6 +69,18 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
     prepare_parts(model, recipe)
     _set_dtypes(model, DTYPES[recipe.precision])
     return model, tokenizer
+
+
+def hash_start(recipe: PageRecipe) -> str | None:
+    """A hash of the weights of models that a run begins with; none if it begins from a preset.
+
+    Raises:
+        ModelError: If there is no such model.
+    """
+    names = [recipe.parts.encoder] if recipe.parts.encoder is not None else []
+    if not names_preset(recipe.model):
+        names.append(recipe.model)
+    return " ".join(map(hash_weights, names)) or None
 
 
 def prepare_parts(model: LightSeekOCR, recipe: PageRecipe) -> None:
