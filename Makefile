@@ -1,4 +1,4 @@
-.PHONY: help setup fix check test docs
+.PHONY: help setup fix check test test-slow docs
 
 help:  ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ check:  ## formatting, lint and types
 
 test:  ## the tests
 	pytest
+
+test-slow:  ## those that take minutes
+	pytest -m slow
 
 docs:  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

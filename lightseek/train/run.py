@@ -147,6 +147,7 @@ def work(rank: int, job: Job) -> None:
         job.mistake.write_text(str(mistake), encoding="utf-8")
         raise
     finally:
+        torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
         if job.world > 1:
             dist.destroy_process_group()

@@ -540,5 +540,5 @@ def test_impossible_ways_to_decode_are_refused(wrong: dict[str, float]) -> None:
 
 @pytest.mark.parametrize(("size", "window"), [(0, 5), (3, 2), (1, 0)])
 def test_impossible_bans_are_refused(size: int, window: int) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="holds no"):
         NgramBan(size=size, window=window)

@@ -1,6 +1,10 @@
 import copy
 import math
+import subprocess
+import sys
 from dataclasses import fields, replace
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from lightseek.train.loss import GlyphHeads, Losses, Part, TrainedModel, score, 
 from lightseek.train.measure import step_flops
 from lightseek.train.recipe import LossRecipe
 
+ROOT = Path(__file__).parents[2]
 WEIGHTS = LossRecipe(glyphs=0.3, places=0.2)
 
 
@@ -212,3 +217,34 @@ def test_work_grows_with_the_batch_and_shrinks_without_a_decoder(trained: Traine
     assert two == pytest.approx(2 * one, rel=0.05)
     assert step_flops(trained, make_batch(2), glyphs_only=True) < 0.95 * one
     assert all(p.grad is None for p in trained.parameters())
+
+
+def test_a_compiled_encoder_learns_the_same() -> None:
+    script = """
+        from functools import partial
+        import torch
+        from lightseek.config import preset
+        from lightseek.model import LightSeekOCR
+        from lightseek.train.loss import TrainedModel
+        from lightseek.train.measure import step_flops
+        from tests.unit.test_loss import make_batch
+
+        torch.compile = partial(torch.compile, backend="aot_eager")
+        torch.manual_seed(0)
+        plain = TrainedModel(LightSeekOCR(preset("nano")))
+        compiled = TrainedModel(plain.model, compile_encoder=True)
+        compiled.glyphs = plain.glyphs
+        batch, gradients = make_batch(2), []
+        flops = step_flops(compiled, batch, glyphs_only=False)
+        assert flops == step_flops(plain, batch, glyphs_only=False)
+        for trained in (plain, compiled):
+            trained.zero_grad()
+            sum(part.total for part in trained(batch, glyphs_only=False)).backward()
+            gradients.append(plain.model.encoder.sam.positions.cells.grad.clone())
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+        assert compiled.encode != plain.encode
+    """
+    # by itself, for the checks of shapes break graphs
+    command = [sys.executable, "-c", dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
