@@ -407,6 +407,50 @@ def test_adapters_learn_and_are_merged_when_they_are_loaded(
     assert_same(tmp_path, tmp_path.with_name("whole"))
 
 
+def test_rates_and_clipping_of_the_recipe_reach_the_optimiser(
+    recipe: PageRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[set[float]] = []
+    real = PageTrainer._average_gradients
+
+    def average(trainer: PageTrainer, asked: float) -> float:
+        norm = real(trainer, asked)
+        squares = [p.grad.square().sum() for p in trainer.shared.parameters() if p.requires_grad]
+        told.append({g["lr"] / g["full_rate"] for g in trainer.optimiser.param_groups})
+        assert float(sum(squares)) ** 0.5 <= 0.011 < norm
+        return norm
+
+    monkeypatch.setattr(PageTrainer, "_average_gradients", average)
+    tight = replace(recipe, optimiser=replace(recipe.optimiser, clip_norm=0.01))
+    go(tight, tmp_path, steps=4)
+    # what the groups hold is of the step before
+    shares = [share for (share,) in told[1:]]
+    assert shares == pytest.approx([recipe.share(step, STEPS) for step in range(3)])
+
+
+def test_two_halves_of_a_step_are_a_whole(recipe: PageRecipe, tmp_path: Path) -> None:
+    whole = replace(recipe, batch=8, accumulate=1, evaluate_every=99)
+    halves = replace(recipe, batch=4, accumulate=2, evaluate_every=99)
+    for name, parted in (("whole", whole), ("halves", halves)):
+        go(parted, tmp_path / name, steps=1)
+    for figure in ("loss", "norm"):
+        one, two = (curve(tmp_path / name, figure) for name in ("whole", "halves"))
+        assert two == pytest.approx(one, rel=1e-3), figure
+
+
+def test_saving_copies_does_not_touch_what_is_trained(recipe: PageRecipe, tmp_path: Path) -> None:
+    """Adapters are merged in a copy at every evaluation."""
+    pytest.importorskip("peft")
+    lora = LoraConfig(rank=2, alpha=4, dropout=0.0, targets=("query", "value"))
+    parts = PartsRecipe(encoder=recipe.model)
+    adapted = replace(recipe, lora=lora, parts=parts, freeze=("encoder", "embedding"))
+    found = []
+    for often in (1, 99):
+        go(replace(adapted, evaluate_every=often), tmp_path / str(often), steps=3)
+        found.append(saved(tmp_path / str(often))[0])
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+
+
 def test_a_run_goes_on_from_where_it_began(
     recipe: PageRecipe, tmp_path: Path, tiny_tokenizer: Tokenizer
 ) -> None:

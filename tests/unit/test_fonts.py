@@ -1,7 +1,9 @@
 import shutil
 from pathlib import Path
+from string import ascii_letters, ascii_lowercase
 
 import pytest
+from fontTools.ttLib import TTFont
 
 from lightseek.data.corpus import DRAWN_ONLY
 from lightseek.data.fonts import SHIPPED, Face, load_faces, split_families
@@ -85,6 +87,35 @@ def test_a_face_that_draws_no_letters_is_left_out(tmp_path: Path) -> None:
     shutil.copyfile(SHIPPED / "Inter-Regular.otf", tmp_path / "Inter-SmallCaps.otf")
     (tmp_path / "broken.ttf").write_bytes(b"not a font")
     with pytest.raises(UsageError, match=r"no font that draws letters: put \.ttf"):
+        load_faces(tmp_path, LATIN)
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_kept"),
+    [
+        ({c: c.upper() for c in ascii_lowercase}, False),
+        ({"e": None}, False),
+        (dict.fromkeys(ascii_letters, "n"), False),
+        ({"~": None, "^": None}, True),
+        ({"~": None, "^": None, "|": None}, False),
+    ],
+)
+def test_a_face_must_draw_letters_of_two_cases_and_nearly_all_signs(
+    tmp_path: Path, shown: dict[str, str | None], is_kept: bool
+) -> None:
+    """Another letter, or none, is drawn in the place of some."""
+    with TTFont(SHIPPED / "Caladea-Regular.ttf") as font:
+        for table in font["cmap"].tables:
+            glyphs = dict(table.cmap)
+            for letter, other in shown.items():
+                table.cmap.pop(ord(letter), None)
+                if other is not None and ord(other) in glyphs:
+                    table.cmap[ord(letter)] = glyphs[ord(other)]
+        font.save(tmp_path / "changed.ttf")
+    if is_kept:
+        assert len(load_faces(tmp_path, LATIN)) == 1
+        return
+    with pytest.raises(UsageError, match="no font that draws letters"):
         load_faces(tmp_path, LATIN)
 
 

@@ -1,5 +1,6 @@
 """Batches of pages: what is taught of them, and that it is what reading asks for."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -12,8 +13,17 @@ from lightseek.grounding import PROMPTS
 from lightseek.model import LightSeekOCR
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.batch import IGNORED
-from lightseek.train.pages.batch import PageBatch, PageCollate, PageModel, PageRow, make_prompt
+from lightseek.train.pages.batch import (
+    PageBatch,
+    PageCollate,
+    PageModel,
+    PageRow,
+    Prompt,
+    make_prompt,
+)
+from lightseek.train.pages.recipe import AdamWRecipe
 from lightseek.train.pages.start import check_longest
+from lightseek.train.pages.state import make_optimiser
 from lightseek.views import MODES, Mode, make_views
 
 SIZES = {"small": (50, 60), "wide": (180, 70), "high": (70, 180), "square": (90, 90)}
@@ -140,3 +150,23 @@ def test_texts_must_fit_beside_the_largest_page(tiny_official_model: LightSeekOC
     check_longest(config, MODES["gundam"], 6, 8192 - 1263 - 6)
     with pytest.raises(UsageError, match="leaves 6923 for the text"):
         check_longest(config, MODES["gundam"], 6, 8192 - 1263 - 5)
+
+
+def test_what_learns_how_fast(tiny_official_model: LightSeekOCR) -> None:
+    """Matrices decay, vectors do not; a part has its own rate; what is frozen is left out."""
+    model = copy.deepcopy(tiny_official_model)
+    model.freeze(("encoder.sam",))
+    trained = PageModel(model, Prompt(before=(), after=(1,)))
+    recipe = AdamWRecipe(rate=1e-3, decay=0.1, clip_norm=1.0, rates={"encoder.clip": 1e-5})
+    optimiser = make_optimiser(trained, recipe)
+    of = {
+        id(p): (group["full_rate"], group["weight_decay"])
+        for group in optimiser.param_groups
+        for p in group["params"]
+    }
+    found = {name: of.get(id(p)) for name, p in model.named_parameters()}
+    assert all(found[name] is None for name in found if name.startswith("encoder.sam."))
+    assert found["encoder.clip.blocks.0.mlp.up.weight"] == (1e-5, 0.1)
+    assert found["encoder.clip.blocks.0.norm1.weight"] == (1e-5, 0.0)
+    assert found["decoder.layers.0.attention.query.weight"] == (1e-3, 0.1)
+    assert found["decoder.norm.weight"] == (1e-3, 0.0)

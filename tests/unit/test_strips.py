@@ -1,6 +1,7 @@
 import random
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -193,6 +194,28 @@ def test_clean_print_has_ink_where_the_labels_say(renderer):
             rows = slice(max(0, int(top) - 2), int(bottom) + 3)
             inside[rows, max(0, int(left) - 2) : int(right) + 3] = True
         assert not (ink & ~inside).any()
+
+
+def turned(rng, image, *_):
+    """Half a degree, about the corner."""
+    matrix = np.array([[1, -0.009, 6.0], [0.009, 1, 2.0]])
+    shape = image.shape[::-1]
+    return cv2.warpAffine(image, matrix, shape, borderMode=cv2.BORDER_REPLICATE), matrix
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_labels_follow_the_wear(renderer, monkeypatch, is_cut):
+    monkeypatch.setattr(strips, "wear", turned)
+    # so little of all else that there is none
+    monkeypatch.setattr(strips, "_CUT_SHARE", 1e12 if is_cut else 0.0)
+    for sample in samples(renderer, 12, text="HAMBURG bonus mensa Bild und mehr", difficulty=1e-9):
+        ink = sample.image < 150
+        inside = np.zeros_like(ink)
+        for character, box in zip(sample.text, sample.boxes, strict=True):
+            left, top, right, bottom = box.astype(int)
+            assert ink[top : bottom + 1, left : right + 1].any() or character == " "
+            inside[max(0, top - 2) : bottom + 3, max(0, left - 2) : right + 3] = True
+        assert (ink & ~inside).sum() < 0.02 * ink.sum()
 
 
 def test_glyph_map_of_clean_print_covers_the_line(renderer):
