@@ -664,6 +664,12 @@ def test_stages_2_and_3_train_the_whole_model_but_sam_and_compressor(
     assert not torch.equal(model.embedding.weight, seen.embedding.weight)
 
 
+def test_epochs_are_counted_in_steps(recipe: PageRecipe) -> None:
+    twice = replace(recipe, steps=None, epochs=2, accumulate=2)
+    assert twice.num_steps(7) == 7
+    assert replace(twice, epochs=1).num_steps(7) == 4
+
+
 def test_the_rates_of_a_run() -> None:
     optimiser = AdamWRecipe(
         rate=1.0, decay=0.0, clip_norm=1.0, rates={"encoder": 0.1, "encoder.clip": 0.5}

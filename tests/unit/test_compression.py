@@ -229,6 +229,17 @@ class TestOutput:
         with Image.open(tmp_path / "a.png") as plot:
             assert np.asarray(plot).std() > 0
 
+    def test_every_figure_stands_in_its_column(self, of_nano: Study) -> None:
+        row = of_nano.rows[0].model_copy(
+            update={"setting": "so", "precision": 0.91, "cer": 0.12, "pooled_precision": 0.53}
+        )
+        told = of_nano.model_copy(update={"rows": (row,)}).to_markdown().splitlines()
+        head = next(line for line in told if "CER %" in line).split("|")
+        cells = dict(zip(map(str.strip, head), map(str.strip, told[-1].split("|")), strict=True))
+        assert (cells["print"], cells["precision %"], cells["CER %"]) == ("so", "91.0", "12.0")
+        assert cells["pooled: precision %"] == "53.0"
+        assert "| 600-700 | 96.5 | 10.5x | 98.5 | 6.7x | 7 |" in published_markdown()
+
     def test_json_comes_back(self, of_nano: Study) -> None:
         again = json.loads(of_nano.to_json())
         assert again["rows"][0]["compression"] == of_nano.rows[0].compression

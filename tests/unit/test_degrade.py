@@ -67,6 +67,15 @@ def test_changes_the_image_and_leaves_it_legible(name):
         assert worn[~ink].mean() - worn[ink].mean() > 40
 
 
+@pytest.mark.parametrize("name", ["blur", "low_resolution", "salt", "specks", "dot_matrix"])
+def test_changes_most_images(name):
+    image = bars()
+    changed = [
+        not np.array_equal(OPERATIONS[name](image, random.Random(s)), image) for s in range(12)
+    ]
+    assert sum(changed) > 8
+
+
 def test_bilevel_has_two_levels_and_keeps_hairlines():
     image = np.full((60, 200), 255, np.uint8)
     image[10:50, 20:180:12] = 150
