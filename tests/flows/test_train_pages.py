@@ -564,10 +564,10 @@ def test_features_of_a_frozen_encoder_take_the_place_of_images(
         go(replace(frozen, pages=other), tmp_path / "stale")
 
 
-def shipped(stage: int, recipe: PageRecipe, *changes: str) -> PageRecipe:
+def shipped(name: str, recipe: PageRecipe, *changes: str) -> PageRecipe:
     """A recipe of configs/ for two steps on a few pages."""
     found = load_any(
-        CONFIGS / f"stage{stage}.toml",
+        CONFIGS / f"{name}.toml",
         (
             f"pages.train={recipe.pages.train}",
             f"pages.held_out={recipe.pages.held_out}",
@@ -611,7 +611,7 @@ def test_stage_1_trains_a_deep_encoder_with_a_language_model(
     recipe: PageRecipe, tmp_path: Path
 ) -> None:
     pytest.importorskip("transformers")
-    stage = shipped(1, recipe, *tiny_parts(tmp_path))
+    stage = shipped("stage1", recipe, *tiny_parts(tmp_path))
     go(stage, tmp_path / "run", steps=2)
     assert saved(tmp_path / "run")[1].tokens > 0
     cpu = torch.device("cpu")
@@ -642,6 +642,24 @@ def test_what_is_fresh_begins_as_its_skip_path_and_what_is_published_stays(
     assert torch.equal(model.decoder(visual, text), model.decoder.norm(text))
 
 
+def test_the_base_recipe_trains_on_published_towers(
+    recipe: PageRecipe,
+    tiny_base_config: ModelConfig,
+    tiny_tokenizer: Tokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(start, "preset", lambda name: tiny_base_config)
+    tiny_tokenizer.save(tmp_path / "tokenizer.json")
+    sam, clip, _ = tiny_parts(tmp_path)
+    own = shipped("base", recipe, sam, clip, f"parts.tokenizer={tmp_path}")
+    go(own, tmp_path / "run", steps=2)
+    frozen = ("model.encoder.sam.", "model.encoder.clip.")
+    assert [name for name in saved(tmp_path / "run")[0] if name.startswith(frozen)] == []
+    assert OCR(tmp_path / "run" / "model").read(Image.new("RGB", (90, 90))).pages[0].height == 90
+
+
 def test_stages_2_and_3_train_the_whole_model_but_sam_and_compressor(
     recipe: PageRecipe, official_folder: Path, tmp_path: Path, tiny_tokenizer: Tokenizer
 ) -> None:
@@ -651,9 +669,11 @@ def test_stages_2_and_3_train_the_whole_model_but_sam_and_compressor(
         for parameter in seen.encoder.parameters():
             parameter.mul_(0.5)
     save_model(tmp_path / "stage1", seen, tiny_tokenizer)
-    two = shipped(2, recipe, f"model={official_folder}", f"parts.encoder={tmp_path / 'stage1'}")
+    two = shipped(
+        "stage2", recipe, f"model={official_folder}", f"parts.encoder={tmp_path / 'stage1'}"
+    )
     go(two, tmp_path / "stage2", steps=2)
-    three = shipped(3, recipe, f"model={tmp_path / 'stage2' / 'model'}")
+    three = shipped("stage3", recipe, f"model={tmp_path / 'stage2' / 'model'}")
     go(three, tmp_path / "stage3", steps=2)
     model, _ = load_model(tmp_path / "stage3" / "model", device=cpu, dtype=torch.float32)
     assert model.config.mode == "gundam"

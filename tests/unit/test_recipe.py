@@ -21,7 +21,8 @@ def staged(recipe: Recipe, *stages: tuple[float, float], steps: int = 100) -> Re
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes_load(path: Path) -> None:
     recipe = load_any(path)
-    assert isinstance(recipe, PageRecipe) == path.stem.startswith(("stage", "finetune-pages"))
+    of_pages = ("base", "stage", "finetune-pages")
+    assert isinstance(recipe, PageRecipe) == path.stem.startswith(of_pages)
     if isinstance(recipe, Recipe):
         assert recipe.model in preset_names()
         assert recipe.strips(recipe.widest) >= 2, "two processes need a strip each"
