@@ -326,6 +326,18 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(
     assert all(torch.equal(after[0][name], value) for name, value in before[0].items())
 
 
+def test_a_gradient_that_is_no_number_leaves_the_rows_of_its_step(
+    recipe: PageRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss is one; nothing tells which of its batches it was."""
+    monkeypatch.setattr(PageTrainer, "_average_gradients", lambda self, asked: float("inf"))
+    with pytest.raises(LightSeekError, match=r"gradient inf at step 0: .* checkpoint is of step 0"):
+        go(recipe, tmp_path)
+    told = json.loads((tmp_path / "bad-batch" / "batch-0.json").read_text())
+    assert set(told["rows"]) < set(told["rows_of_step"])
+    assert len(told["rows_of_step"]) > recipe.batch
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("full")])
 def test_a_full_disk_leaves_the_last_checkpoint(
     recipe: PageRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -210,14 +210,14 @@ class PageTrainer:
         started = time.monotonic()
         share = self.recipe.share(self.progress.step, self.steps)
         self.shared.train()
-        own, suspect, drawing = self._accumulate(batches)
+        own, suspect, rows, drawing = self._accumulate(batches)
         wishes = torch.tensor(
             [float(self.interrupted), float(due and self.accelerator.is_main_process)]
         )
         total, hits, asked, pages, stop, save = self._sum(torch.cat([own, wishes]))
         norm = self._average_gradients(asked)
         if not (math.isfinite(total) and math.isfinite(norm)):
-            self._give_up(suspect, own_loss=float(own[0]), loss=total / asked, norm=norm)
+            self._give_up(suspect, rows, own_loss=float(own[0]), loss=total / asked, norm=norm)
         for group in self.optimiser.param_groups:
             group["lr"] = group["full_rate"] * share
         self.optimiser.step()
@@ -236,14 +236,15 @@ class PageTrainer:
 
     def _accumulate(
         self, batches: Iterator[PageBatch]
-    ) -> tuple[Float[Tensor, "4"], PageBatch, float]:
+    ) -> tuple[Float[Tensor, "4"], PageBatch, list[str], float]:
         """Add the gradients of the batches of a step.
 
         Returns:
             Loss, right answers, tokens and pages of this process; the first batch whose loss is
-            no number, or else the last; seconds spent waiting for pages.
+            no number, or else the last; the rows of all; seconds spent waiting for pages.
         """
         sums, drawing = torch.zeros(4), 0.0
+        rows: list[str] = []
         suspect: PageBatch | None = None
         for left in reversed(range(self.recipe.accumulate)):
             drawn_at = time.monotonic()
@@ -251,6 +252,7 @@ class PageTrainer:
             drawing += time.monotonic() - drawn_at
             if suspect is None or bool(sums[0].isfinite()):
                 suspect = batch
+            rows += batch.names
             self._seed(left)  # after pages were drawn, which takes random numbers now and then
             with self.accelerator.no_sync(self.shared) if left else nullcontext():
                 part = self.shared(batch.to(self.accelerator.device))
@@ -258,7 +260,7 @@ class PageTrainer:
             found = torch.stack([value.detach().float() for value in part]).cpu()
             sums += torch.cat([found, torch.tensor([float(len(batch.names))])])
         assert suspect is not None
-        return sums, suspect, drawing
+        return sums, suspect, rows, drawing
 
     def _seed(self, left: int) -> None:
         """What is random in a batch depends on its number alone."""
@@ -283,7 +285,9 @@ class PageTrainer:
         clip = self.recipe.optimiser.clip_norm
         return float(self.accelerator.clip_grad_norm_(self.shared.parameters(), clip))
 
-    def _give_up(self, suspect: PageBatch, *, own_loss: float, loss: float, norm: float) -> None:
+    def _give_up(
+        self, suspect: PageBatch, rows: list[str], *, own_loss: float, loss: float, norm: float
+    ) -> None:
         """Keep the batch that made a number of no use, and end.
 
         Raises:
@@ -291,7 +295,7 @@ class PageTrainer:
         """
         folder = self.folder.path / "bad-batch"
         if math.isfinite(loss) or not math.isfinite(own_loss):
-            keep_bad_batch(folder, suspect, rank=self.accelerator.process_index)
+            keep_bad_batch(folder, suspect, rows, rank=self.accelerator.process_index)
         raise LightSeekError(
             f"loss {loss:.4g}, gradient {norm:.4g} at step {self.progress.step}: the batch is in "
             f"{folder}, the last checkpoint is of step {self.folder.last_step()}; look at its "

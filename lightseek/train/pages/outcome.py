@@ -6,6 +6,7 @@ RUN/bad-batch/   tensors and names of the rows whose loss was no number
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,10 +82,18 @@ def _write_record(folder: Path, origin: Origin, progress: PageProgress) -> None:
     )
 
 
-def keep_bad_batch(folder: Path, batch: PageBatch, *, rank: int) -> None:
-    """Write the tensors of a batch and the names of its rows."""
+def keep_bad_batch(folder: Path, batch: PageBatch, rows: Sequence[str], *, rank: int) -> None:
+    """Write the tensors of a batch and the names of its rows.
+
+    Args:
+        folder: Gets them.
+        batch: The one whose loss is no number, or the last of the step if none is.
+        rows: Of the whole step: a gradient does not tell which of them made it so.
+        rank: This process.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in batch.tensors().items()}
     save_file(tensors, folder / f"batch-{rank}.safetensors")
-    text = json.dumps({"rows": batch.names, "grids": batch.grids}, indent=1, ensure_ascii=False)
+    told = {"rows": batch.names, "grids": batch.grids, "rows_of_step": rows}
+    text = json.dumps(told, indent=1, ensure_ascii=False)
     (folder / f"batch-{rank}.json").write_text(text + "\n", encoding="utf-8")
