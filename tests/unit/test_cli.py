@@ -334,6 +334,25 @@ class TestOtherVerbs:
         assert not RunFolder(Path("run")).pause_file.exists()
         assert run("pause", "nowhere").exit_code == 2
 
+    def test_every_option_reaches_the_run(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        told: dict[str, object] = {}
+        monkeypatch.setattr(
+            "lightseek.train.run.train",
+            lambda recipe, out, **options: told.update(options, units=recipe.units, out=out),
+        )
+        words = "--from nano --set units=77 --device cpu --processes 3 --save-minutes 9"
+        path = str(CONFIGS / "nano.toml")
+        assert run("train", path, "-o", "out", *words.split(), "--stop-after", "5").exit_code == 0
+        assert told == {
+            "device": "cpu",
+            "processes": 3,
+            "start": "nano",
+            "save_minutes": 9.0,
+            "stop_after": 5,
+            "units": 77,
+            "out": Path("out"),
+        }
+
     def test_a_device_that_is_not_there(self, run: Run) -> None:
         for recipe in ("nano", "stage2"):
             path = str(CONFIGS / f"{recipe}.toml")
