@@ -21,7 +21,7 @@ from lightseek.decoder import DeepDecoder
 from lightseek.document import Box
 from lightseek.encoder import Encoded
 from lightseek.errors import UsageError
-from lightseek.explain import Explanation, explain
+from lightseek.explain import Explanation, Gaze, explain
 from lightseek.explain.attention import (
     find_gazes,
     follow,
@@ -31,7 +31,7 @@ from lightseek.explain.attention import (
     tokens_of,
     watched,
 )
-from lightseek.explain.pictures import Canvas, Palette
+from lightseek.explain.pictures import Canvas, Palette, WordPictures, paint_features
 from lightseek.explain.report import to_data, write_report
 from lightseek.explain.sight import Question, Seen, find_sight, strips_with_words
 from lightseek.generate import Decoding, generate
@@ -245,6 +245,31 @@ class TestPictures:
         painted = np.asarray(canvas.picture())
         rows, cols = np.nonzero(painted[..., 0] < 100)
         assert (rows.min(), rows.max(), cols.min(), cols.max()) == (10, 25, 26, 41)
+
+    @pytest.mark.parametrize(("stage", "varies"), [("clip", True), ("compressed", False)])
+    def test_a_stage_shows_its_own_features(self, stage: str, varies: bool) -> None:
+        """CLIP's come first of those that are fused."""
+        fused = torch.zeros(1, 2, 4, 6)
+        fused[..., :3] = torch.randn(1, 2, 4, 3)
+        encoded = Encoded(local=torch.zeros(1, 8, 16, 3), fused=fused, tokens=fused)
+        box, place = Box(0, 0, 256, 128), np.eye(2, 3)
+        seen = Seen(kind="strip", to_page=place, box=box, first=0, encoded=encoded)
+        page = Image.new("RGB", (256, 128), "white")
+        painted = np.asarray(paint_features(page, [seen], stage, 3))
+        assert (len(np.unique(painted.reshape(-1, 3), axis=0)) > 1) == varies
+
+    def test_what_is_looked_at_is_heated(self) -> None:
+        seen = seen_at(Box(0, 0, 256, 128), np.eye(2, 3).tolist(), torch.zeros(1, 8, 16, 3))
+        weights = np.zeros(8, np.float32)
+        weights[6] = 1  # the second row, the third place
+        gaze = Gaze(text="fox", box=None, confidence=None, weights={"page": weights}, first=0)
+        page = Image.new("RGB", (256, 128), "white")
+        drawn = np.asarray(WordPictures(page, [seen]).draw(gaze).convert("RGB")).astype(int)
+        scale = drawn.shape[1] / 256
+        shown = drawn[: round(128 * scale)]
+        rows, cols = np.nonzero(shown[..., 0] - shown[..., 2] > 60)
+        assert (rows.min() / scale, rows.max() / scale) == pytest.approx((64, 128), abs=2)
+        assert (cols.min() / scale, cols.max() / scale) == pytest.approx((128, 192), abs=2)
 
     def test_alike_vectors_get_alike_colours(self) -> None:
         rng = np.random.default_rng(0)
