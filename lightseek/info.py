@@ -16,7 +16,7 @@ from lightseek.views import (
     UNTILED,
     Grid,
     Mode,
-    as_unlimited,
+    as_looked_at,
     num_positions,
     num_visual_tokens,
 )
@@ -156,8 +156,8 @@ def _modes(config: ModelConfig) -> dict[str, PageCost | None]:
         return {config.mode: None}
     own_first = sorted(MODES.values(), key=lambda mode: mode.name != config.mode)
     if config.decoder.row_marks:
-        slides = config.decoder.sliding_window is not None
-        return {mode.name: _cost(as_unlimited(mode) if slides else mode) for mode in own_first}
+        window = config.decoder.sliding_window
+        return {mode.name: _cost(as_looked_at(mode, window)) for mode in own_first}
     return {mode.name: _plain_cost(mode, config) for mode in own_first if mode.tile_px is None}
 
 

@@ -29,7 +29,7 @@ from lightseek.model import LightSeekOCR
 from lightseek.ngrams import find_ban
 from lightseek.readings import StripText
 from lightseek.tokenizer import Tokenizer
-from lightseek.views import Mode, PageViews, as_unlimited, find_mode
+from lightseek.views import Mode, PageViews, as_looked_at, find_mode
 
 PX_PER_CHARACTER = 4 * STRIP_HEIGHT
 """No printed character of a strip of one line is narrower on average than 4 px: bounds the
@@ -147,9 +147,7 @@ def find_look(
     # vLLM recipes: DeepSeek-OCR's for images, Unlimited-OCR's for single pages
     own = "35/128" if slides else "30/90"
     cells = frozenset(tokenizer.ids[cell] for cell in ("<td>", "</td>") if cell in tokenizer.ids)
-    chosen = find_mode(mode or config.mode)
-    if slides:
-        chosen = as_unlimited(chosen)
+    chosen = as_looked_at(find_mode(mode or config.mode), config.decoder.sliding_window)
     if not config.decoder.row_marks and (prompt is not None or chosen.tile_px is not None):
         raise UsageError(f"{config.name} takes no prompt and no tiles: leave out prompt and mode")
     if max_tiles is not None and (chosen.tile_px is None or max_tiles < 2):

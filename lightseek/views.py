@@ -112,9 +112,14 @@ def find_mode(name: str) -> Mode:
     return MODES[name]
 
 
-def as_unlimited(mode: Mode) -> Mode:
-    """The mode with as many tiles as Unlimited-OCR looks at (`max_patches` in transformers)."""
-    return mode if mode.tile_px is None else replace(mode, max_tiles=32)
+def as_looked_at(mode: Mode, sliding_window: int | None) -> Mode:
+    """The mode with as many tiles as a model looks at.
+
+    With a window it is Unlimited-OCR, which looks at 32 (`max_patches` in transformers).
+    """
+    if sliding_window is None or mode.tile_px is None:
+        return mode
+    return replace(mode, max_tiles=32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -631,23 +631,30 @@ def test_stage_1_trains_a_deep_encoder_with_a_language_model(
     assert isinstance(model.decoder, LanguageDecoder)
 
 
-def test_what_is_fresh_begins_as_its_skip_path_and_what_is_published_stays(
-    recipe: PageRecipe,
+@pytest.fixture
+def from_nothing(
     tiny_base_config: ModelConfig,
     tiny_tokenizer: Tokenizer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> ModelConfig:
+    """What the preset lightseek-base is made by, tiny, with a tokenizer in the folder."""
     pytest.importorskip("transformers")
     monkeypatch.setattr(start, "preset", lambda name: tiny_base_config)
-    sam = tiny_parts(tmp_path)[0].partition("=")[2]
     tiny_tokenizer.save(tmp_path / "tokenizer.json")
+    return tiny_base_config
+
+
+def test_what_is_fresh_begins_as_its_skip_path_and_what_is_published_stays(
+    recipe: PageRecipe, from_nothing: ModelConfig, tmp_path: Path
+) -> None:
+    sam = tiny_parts(tmp_path)[0].partition("=")[2]
     parts = PartsRecipe(sam=sam, tokenizer=str(tmp_path))
     model, _ = start.begin_model(replace(recipe, model="lightseek-base", parts=parts))
     theirs = load_sam(sam).state_dict()
     for name, tensor in model.encoder.sam.state_dict().items():
         assert torch.equal(tensor, theirs[name]), name
-    tokens = torch.randn(1, 4, tiny_base_config.clip.dim)
+    tokens = torch.randn(1, 4, from_nothing.clip.dim)
     for block in model.encoder.clip.blocks:
         assert torch.equal(block(tokens), tokens)
     visual, text = torch.randn(1, 8, 32), torch.randn(1, 5, 32)
@@ -655,15 +662,8 @@ def test_what_is_fresh_begins_as_its_skip_path_and_what_is_published_stays(
 
 
 def test_the_base_recipe_trains_on_published_towers(
-    recipe: PageRecipe,
-    tiny_base_config: ModelConfig,
-    tiny_tokenizer: Tokenizer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    recipe: PageRecipe, from_nothing: ModelConfig, tmp_path: Path
 ) -> None:
-    pytest.importorskip("transformers")
-    monkeypatch.setattr(start, "preset", lambda name: tiny_base_config)
-    tiny_tokenizer.save(tmp_path / "tokenizer.json")
     sam, clip, _ = tiny_parts(tmp_path)
     own = shipped("base", recipe, sam, clip, f"parts.tokenizer={tmp_path}")
     go(own, tmp_path / "run", steps=2)

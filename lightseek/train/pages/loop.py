@@ -42,7 +42,7 @@ from lightseek.train.pages.start import begin_model, check_longest, hash_start
 from lightseek.train.pages.state import PageProgress, SharedState, make_optimiser
 from lightseek.train.processes import interrupts_to
 from lightseek.train.run import PATIENCE
-from lightseek.views import Mode, as_unlimited, find_mode
+from lightseek.views import Mode, as_looked_at, find_mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,9 +102,7 @@ class PageTrainer:
             recipe=recipe, commit=current_commit(), processes=accelerator.num_processes
         )
         model, self.tokenizer = begin_model(recipe)
-        mode = find_mode(recipe.pages.mode)
-        if model.config.decoder.sliding_window is not None:
-            mode = as_unlimited(mode)
+        mode = as_looked_at(find_mode(recipe.pages.mode), model.config.decoder.sliding_window)
         prompt = make_prompt(model, self.tokenizer, recipe.pages.prompt)
         check_longest(model.config, mode, len(prompt.before + prompt.after), recipe.pages.longest)
         self.collate = PageCollate(
