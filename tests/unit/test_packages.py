@@ -16,9 +16,10 @@ from lightseek.errors import UsageError
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that is the whole path."""
+    """A folder that is the whole path: it holds no more than what unpacks archives."""
     folder = tmp_path / "bin"
     folder.mkdir()
+    _program(folder / "tar", 'exec tar "$@"')
     monkeypatch.setenv("PATH", str(folder))
     return folder
 
