@@ -14,6 +14,7 @@ from lightseek.errors import UsageError
 
 if TYPE_CHECKING:
     from lightseek.data.render import TextPage, TextSetter
+    from lightseek.views import Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_PT = 11.0
@@ -77,7 +78,7 @@ def setting_options(command: F) -> F:
 
 def prepare(
     source: str,
-    mode: str,
+    mode: "Mode | None",
     *,
     font: str | None,
     fonts: Path | None,
@@ -141,13 +142,14 @@ def render(text: str, output: Path, mode: str, format_: str, **setting: Any) -> 
     lightseek render notes.txt -o pages/ --font "Courier Prime" --size 9 --paper letter
     lightseek render notes.txt -o pages/ --density 10 --mode base
     """
-    from lightseek.data.render import visual_tokens
+    from lightseek.data.render import find_cutting, visual_tokens
 
-    job = prepare(text, mode, **setting)
+    cutting = find_cutting(mode)
+    job = prepare(text, cutting, **setting)
     pages = job.pages()
     for page, name in zip(pages, page_names(output, len(pages)), strict=True):
         picture = page.picture
-        tokens = visual_tokens(picture, mode)
+        tokens = visual_tokens(picture, cutting)
         output.mkdir(parents=True, exist_ok=True)
         told = f"{len(page.text):,} characters, {tokens:,} visual tokens in {mode}"
         click.echo(f"{name}: {told}, {len(page.text) / max(tokens, 1):.1f} a token", err=True)
@@ -203,21 +205,23 @@ def roundtrip(
     lightseek roundtrip notes.txt --size 6 --json | jq .cer
     lightseek roundtrip notes.txt --model deepseek-ai/DeepSeek-OCR --mode base --density 10
     """
-    from lightseek.data.render import visual_tokens
+    from lightseek.data.render import find_cutting, visual_tokens
     from lightseek.eval.roundtrip import compare
     from lightseek.fusion import SCALES
 
     ocr = stderr.load_reader(model, device)
-    chosen = mode or ocr.model.config.mode
-    scales = SCALES[ocr.model.config.fusion]
+    config = ocr.model.config
+    chosen = mode or config.mode
+    cutting = find_cutting(chosen, config.decoder.sliding_window)
+    scales = SCALES[config.fusion]
     if setting["density"] is not None:
         setting["density"] *= scales  # for each of the places, which have so many tokens
-    pages = prepare(text, chosen, **setting).pages()
+    pages = prepare(text, cutting, **setting).pages()
     documents, tokens = [], 0
     for page in pages:
         picture = page.picture
         documents.append(ocr.read(picture, mode=mode, max_tokens=max_tokens))
-        tokens += visual_tokens(picture, chosen) * scales
+        tokens += visual_tokens(picture, cutting) * scales
     result = compare(
         documents,
         [page.text for page in pages],

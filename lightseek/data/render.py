@@ -26,7 +26,14 @@ from lightseek.data.layouts import POINTS_PER_INCH
 from lightseek.data.typesetting import SetPage, Typesetter
 from lightseek.errors import UsageError, require
 from lightseek.tokenizer import LATIN
-from lightseek.views import choose_grid, find_mode, num_strip_tokens, num_visual_tokens
+from lightseek.views import (
+    Mode,
+    as_looked_at,
+    choose_grid,
+    find_mode,
+    num_strip_tokens,
+    num_visual_tokens,
+)
 
 BLOCKS = "blocks"
 """The mode of nano, which is none of the official family."""
@@ -79,17 +86,26 @@ def find_paper(name: str) -> Paper:
     return Paper(width * _MM, height * _MM, margin, margin)
 
 
-def visual_tokens(image: Image.Image, mode: str) -> int:
-    """Places of visual tokens on a page in a mode, counted here for any mode.
+def find_cutting(name: str, sliding_window: int | None = None) -> Mode | None:
+    """What cuts pages into visual tokens: one of `views.MODES`, or nothing for `blocks`.
 
-    A model has `lightseek.fusion.SCALES` tokens for each of them.
+    Args:
+        name: Of the mode.
+        sliding_window: Of the model that looks at the page, if it has one.
 
     Raises:
         UsageError: If there is no such mode.
     """
-    if mode != BLOCKS:
-        found = find_mode(mode)
-        return num_visual_tokens(found, choose_grid(*image.size, found))
+    return None if name == BLOCKS else as_looked_at(find_mode(name), sliding_window)
+
+
+def visual_tokens(image: Image.Image, mode: Mode | None) -> int:
+    """Places of visual tokens on a page, cut into views or, without a mode, into strips.
+
+    A model has `lightseek.fusion.SCALES` tokens for each of them.
+    """
+    if mode is not None:
+        return num_visual_tokens(mode, choose_grid(*image.size, mode))
     lines = (line for block in cut_page(image.convert("RGB")) for line in block.lines)
     return sum(num_strip_tokens(*strip.image.shape) for line in lines for strip in line.strips)
 
@@ -150,18 +166,18 @@ class TextSetter:
         """The same pages as a PDF, with text that can be selected."""
         return self._typesetter.pdf(self._manuscript(text, size).source)
 
-    def size_for(self, text: str, *, density: float, mode: str) -> float:
+    def size_for(self, text: str, *, density: float, mode: Mode | None) -> float:
         """The size of type at which a full page of this text has a density.
 
         Args:
             text: Repeated where it does not fill the page.
             density: Characters for each visual token.
-            mode: What cuts the page into tokens: one of `views.MODES`, or `blocks`.
+            mode: What cuts the page into tokens: see `find_cutting`.
 
         Raises:
             UsageError: If the density cannot be had, and as for `set_pages`.
         """
-        low, high = _SMALLEST_OF_STRIPS if mode == BLOCKS else _SMALLEST, _LARGEST
+        low, high = _SMALLEST_OF_STRIPS if mode is None else _SMALLEST, _LARGEST
         tried: list[tuple[float, float]] = []
         for _ in range(_TRIES):
             size = math.sqrt(low * high)
@@ -177,12 +193,12 @@ class TextSetter:
                 self.set_pages(text, size)  # says why the text cannot be set in any size
             raise UsageError(
                 f"no size of {self._face.name} gives {density:g} characters a visual token in mode "
-                f"{mode}; the nearest is {nearest:.1f}, at {size:.1f} pt: ask for that, or give "
-                "other paper or another mode"
+                f"{mode.name if mode else BLOCKS}; the nearest is {nearest:.1f}, at {size:.1f} pt: "
+                "ask for that, or give other paper or another mode"
             )
         return size
 
-    def _density(self, text: str, size: float, mode: str) -> float:
+    def _density(self, text: str, size: float, mode: Mode | None) -> float:
         """Of a full page; nothing if the type is too large for it."""
         paper = self._paper
         room = paper.width * paper.height / (size * size * _LETTER_AREA)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import lightseek
-from lightseek.data.render import BLOCKS, visual_tokens
+from lightseek.data.render import find_cutting, visual_tokens
 from lightseek.eval.metrics import cer, fold
 from lightseek.eval.report import Machine
 from lightseek.fusion import SCALES
@@ -122,14 +122,15 @@ class _Bench:
         return self._row(series, setting, proofs, [self._read_strips(proof) for proof in proofs])
 
     def _read_strips(self, proof: Proof) -> Reading:
-        places = visual_tokens(proof.image, BLOCKS)
+        places = visual_tokens(proof.image, None)
         return self._ocr.read(proof.image).pages[0].text, places * self._scales
 
     def _read_views(self, proof: Proof, mode: str, max_tokens: int) -> Reading:
         document = self._ocr.read(
             proof.image, mode=mode, prompt=self._prompt, max_tokens=max_tokens
         )
-        return document.pages[0].text, visual_tokens(proof.image, mode) * self._scales
+        cutting = find_cutting(mode, self._ocr.model.config.decoder.sliding_window)
+        return document.pages[0].text, visual_tokens(proof.image, cutting) * self._scales
 
     def _row(self, series: str, setting: str, proofs: list[Proof], readings: list[Reading]) -> Row:
         truths = [fold(proof.text) for proof in proofs]

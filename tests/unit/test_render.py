@@ -9,8 +9,9 @@ from PIL import Image
 
 from lightseek.blocks import cut_page
 from lightseek.data.fonts import SHIPPED
-from lightseek.data.render import PAPERS, TextSetter, find_paper, visual_tokens
+from lightseek.data.render import PAPERS, TextSetter, find_cutting, find_paper, visual_tokens
 from lightseek.errors import UsageError
+from lightseek.views import MODES
 
 PROSE = " ".join(f"The {i}th fox ran “{i * 7} miles” to Exmoor — quickly." for i in range(150))
 TEXT = f"A title\n\nDear reader,\nthis line stays a line.\n\n{PROSE}\n"
@@ -57,19 +58,20 @@ def card() -> TextSetter:
 
 @pytest.mark.parametrize(("mode", "density"), [("tiny", 6.0), ("base", 2.0)])
 def test_a_full_page_has_the_density_asked_for(card: TextSetter, mode: str, density: float) -> None:
-    size = card.size_for(PROSE, density=density, mode=mode)
+    cutting = find_cutting(mode)
+    size = card.size_for(PROSE, density=density, mode=cutting)
     page = card.set_pages(PROSE, size)[0]
-    assert len(page.text) / visual_tokens(page.picture, mode) == pytest.approx(density, rel=0.1)
+    assert len(page.text) / visual_tokens(page.picture, cutting) == pytest.approx(density, rel=0.1)
 
 
 def test_a_short_text_is_set_in_the_size_of_a_full_page(card: TextSetter) -> None:
-    sizes = [card.size_for(text, density=6, mode="tiny") for text in (PROSE, PROSE[:300])]
+    sizes = [card.size_for(text, density=6, mode=MODES["tiny"]) for text in (PROSE, PROSE[:300])]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
 
 
 def test_a_density_that_cannot_be_had(card: TextSetter) -> None:
     with pytest.raises(UsageError, match=r"the nearest is \d+\.\d, at 1\.\d pt"):
-        card.size_for(PROSE, density=500, mode="tiny")
+        card.size_for(PROSE, density=500, mode=MODES["tiny"])
 
 
 def test_tokens_of_blocks_are_those_of_its_strips(setter: TextSetter) -> None:
@@ -77,10 +79,18 @@ def test_tokens_of_blocks_are_those_of_its_strips(setter: TextSetter) -> None:
     lines = [line for block in cut_page(picture.convert("RGB")) for line in block.lines]
     strips = [strip.image.shape for line in lines for strip in line.strips]
     assert len(strips) == 2
-    assert visual_tokens(picture, "blocks") == sum(width // 64 for _, width in strips)
-    assert visual_tokens(Image.new("L", (80, 80), 255), "blocks") == 0
+    cutting = find_cutting("blocks")
+    assert visual_tokens(picture, cutting) == sum(width // 64 for _, width in strips)
+    assert visual_tokens(Image.new("L", (80, 80), 255), cutting) == 0
+
+
+def test_tokens_are_of_as_many_tiles_as_the_model_looks_at() -> None:
+    # three by four are more than nine
+    picture = Image.new("L", (1920, 2560), 255)
+    assert visual_tokens(picture, find_cutting("gundam")) == 6 * 100 + 256
+    assert visual_tokens(picture, find_cutting("gundam", sliding_window=128)) == 12 * 100 + 256
     with pytest.raises(UsageError, match="no mode 'huge'"):
-        visual_tokens(picture, "huge")
+        find_cutting("huge")
 
 
 def test_fonts_by_name_and_by_file(tmp_path: Path) -> None:
