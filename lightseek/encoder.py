@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lightseek.attention import FEW_WITH_BIAS, MapNorm, Mlp, attend
+from lightseek.attention import MapNorm, Mlp, attend
 from lightseek.config import (
     COMPRESSION,
     PATCH_PX,
@@ -32,6 +32,9 @@ from lightseek.fusion import make_projector
 
 Column = int | Int[Tensor, ""]
 """A column of a position table; as a tensor, one compiled graph serves every column."""
+SCORES_ON_CPU, SCORES_ON_GPU = 4 << 20, 256 << 20
+"""Attention scores with a bias that are made at once. Those of one view of 1024 px take 400 MB; in
+pieces they stay in the caches of a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +86,28 @@ class Attention(nn.Module):
         if size is None or self.relative_rows is None:
             mixed = attend(query, key, value)
         else:
-            # a band of rows at a time: the bias of all, 400 MB of a page, would leave every cache
-            high = max(1, FEW_WITH_BIAS // size.cols)
-            bands = query.split(high * size.cols, dim=2)
-            mixed = torch.cat(
-                [
-                    attend(band, key, value, self._relative_bias(band, i * high, size))
-                    for i, band in enumerate(bands)
-                ],
-                dim=2,
-            )
+            row_scores = self.heads * size.cols * query.shape[2]
+            room = SCORES_ON_CPU if x.device.type == "cpu" else SCORES_ON_GPU
+            high = min(size.rows, max(1, room // row_scores))
+            few = max(1, room // (high * row_scores))
+            parts = zip(query.split(few), key.split(few), value.split(few), strict=True)
+            mixed = torch.cat([self._attend_bands(*part, high, size) for part in parts])
         return self.out(rearrange(mixed, "b a n k -> b n (a k)"))
+
+    def _attend_bands(
+        self,
+        query: Float[Tensor, "B A N K"],
+        key: Float[Tensor, "B A N K"],
+        value: Float[Tensor, "B A N K"],
+        high: int,
+        size: Rows,
+    ) -> Float[Tensor, "B A N K"]:
+        """Mix tokens with relative positions, so many rows of the map at a time."""
+        mixed = [
+            attend(band, key, value, self._relative_bias(band, i * high, size))
+            for i, band in enumerate(torch.split(query, high * size.cols, dim=2))
+        ]
+        return torch.cat(mixed, dim=2)
 
     def _relative_bias(
         self, query: Float[Tensor, "B A L K"], first_row: int, size: Rows

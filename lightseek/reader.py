@@ -35,8 +35,8 @@ PX_PER_CHARACTER = 4 * STRIP_HEIGHT
 """No printed character of a strip of one line is narrower on average than 4 px: bounds the
 tokens of a strip."""
 SPARE_TOKENS = 20
-ENCODED_PX = 64 * 512 * STRIP_HEIGHT
-"""Pixels of all strips that are encoded at once: more gain nothing and cost memory."""
+ENCODED_PX, ENCODED_VIEW_PX = 64 * 512 * STRIP_HEIGHT, 4 * 1024 * 1024
+"""Pixels of all strips, or views, that are encoded at once: more gain nothing and cost memory."""
 DECODED_AT_ONCE = 256
 """Strips whose next characters are found together, whatever their width."""
 
@@ -202,7 +202,8 @@ def read_views(
         One answer a page, the same as if it were read alone; without text where page and prompt
         leave no room for any.
     """
-    prompts = [make_prompt(model, tokenizer, views, look.prompt)[0] for views in pages]
+    seen = encode_pages(model, pages)
+    prompts = [make_prompt(model, tokenizer, visual, look.prompt)[0] for visual in seen]
     most = model.config.decoder.max_positions
     fitting = [prompt for prompt in prompts if len(prompt) < most]
     answers = iter(_answers(model, tokenizer, fitting, look) if fitting else [])
@@ -255,30 +256,45 @@ def pad_left(
     return torch.stack(filled), at[None] < starts[:, None]
 
 
+def encode_pages(model: LightSeekOCR, pages: Sequence[PageViews]) -> list[Float[Tensor, "_ D"]]:
+    """The tokens of each page; views of one size, of whatever page, are encoded together."""
+    images = [view.image for page in pages for view in (*page.tiles, page.page)]
+    tokens = iter(_encode_views(model, images))
+    laid = []
+    for page in pages:
+        tiles = [next(tokens) for _ in page.tiles]
+        seen = next(tokens)
+        if model.config.decoder.row_marks:
+            laid.append(model.lay_out(torch.stack(tiles) if tiles else None, page.grid, seen))
+        else:
+            laid.append(model.place_tokens(seen[None])[0])
+    return laid
+
+
+def _encode_views(
+    model: LightSeekOCR, images: Sequence[Image.Image]
+) -> list[Float[Tensor, "_ _ D"]]:
+    found: dict[int, Tensor] = {}
+    for size in dict.fromkeys(image.size for image in images):
+        rows = [i for i, image in enumerate(images) if image.size == size]
+        few = max(1, ENCODED_VIEW_PX // math.prod(size))
+        for start in range(0, len(rows), few):
+            part = rows[start : start + few]
+            views = to_colour_views([images[i] for i in part]).to(model.embedding.weight)
+            found.update(zip(part, model.encoder(views).tokens, strict=True))
+    return [found[i] for i in range(len(images))]
+
+
 def make_prompt(
-    model: LightSeekOCR, tokenizer: Tokenizer, views: PageViews, prompt: str
+    model: LightSeekOCR, tokenizer: Tokenizer, visual: Float[Tensor, "N D"], prompt: str
 ) -> Float[Tensor, "1 L D"]:
     """Embeddings of begin, prompt and page; of page and begin for models that take no prompt."""
-    visual = encode_views(model, views)
     if not model.config.decoder.row_marks:
         ids = [*[tokenizer.image_id] * len(visual), tokenizer.bos_id]
         return model.splice(torch.tensor([ids], device=visual.device), visual, tokenizer.image_id)
     before, after = (tokenizer.encode_prompt(part) for part in prompt.split(IMAGE))
     ids = [tokenizer.bos_id, *before, *[tokenizer.image_id] * len(visual), *after]
     return model.splice(torch.tensor([ids], device=visual.device), visual, tokenizer.image_id)
-
-
-def encode_views(model: LightSeekOCR, views: PageViews) -> Float[Tensor, "L D"]:
-    """The tokens of a page: tiles in one batch, then the page view."""
-    like = model.embedding.weight
-    [page] = model.encoder(to_colour_views([views.page.image]).to(like)).tokens
-    if not model.config.decoder.row_marks:
-        return model.place_tokens(page[None])[0]
-    tiles = None
-    if views.tiles:
-        pixels = to_colour_views([tile.image for tile in views.tiles])
-        tiles = model.encoder(pixels.to(like)).tokens
-    return model.lay_out(tiles, views.grid, page)
 
 
 def to_colour_views(images: Sequence[Image.Image]) -> Float[Tensor, "V 3 Y X"]:

@@ -24,7 +24,7 @@ from lightseek.encoder import Encoded
 from lightseek.fusion import SCALES
 from lightseek.grounding import IMAGE
 from lightseek.model import LightSeekOCR
-from lightseek.reader import find_look, make_prompt, to_views
+from lightseek.reader import encode_pages, find_look, make_prompt, to_views
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import MODES, PageViews, View, make_views
 
@@ -178,7 +178,8 @@ def _see_views(
     views = make_views(image, look.mode)
     encoded: list[Encoded] = []
     with model.encoder.register_forward_hook(lambda module, given, made: encoded.append(made)):
-        prompt = make_prompt(model, tokenizer, views, look.prompt)
+        [visual] = encode_pages(model, [views])
+    prompt = make_prompt(model, tokenizer, visual, look.prompt)
     seen = _seen_views(views, encoded, Box(0, 0, image.width, image.height))
     if model.config.decoder.row_marks:
         before = tokenizer.encode_prompt(look.prompt.split(IMAGE)[0])
@@ -191,10 +192,10 @@ def _see_views(
 
 def _seen_views(views: PageViews, encoded: list[Encoded], page: Box) -> tuple[Seen, ...]:
     """Tiles in reading order, then the page view."""
-    whole, *tiled = encoded
-    kinds = [("tile", view, _one(tiled[0], i)) for i, view in enumerate(views.tiles)]
+    kinds = [*(("tile", tile) for tile in views.tiles), ("page", views.page)]
+    alone = [_one(batch, i) for batch in encoded for i in range(len(batch.tokens))]
     seen: list[Seen] = []
-    for kind, view, own in [*kinds, ("page", views.page, whole)]:
+    for (kind, view), own in zip(kinds, alone, strict=True):
         first = seen[-1].first + seen[-1].size if seen else 0
         box = _shown(view, own, page)
         seen.append(Seen(kind=kind, to_page=view.to_page, box=box, first=first, encoded=own))

@@ -11,7 +11,7 @@ from PIL import Image
 from lightseek import OCR
 from lightseek.generate import Decoding, NgramBan, generate
 from lightseek.model import LightSeekOCR
-from lightseek.reader import encode_views, find_look, make_prompt
+from lightseek.reader import encode_pages, find_look, make_prompt
 from lightseek.views import MODES, make_views
 
 pytestmark = pytest.mark.gpu
@@ -39,7 +39,8 @@ def page() -> Image.Image:
 def prompt_of(ocr: OCR, page: Image.Image, mode: str) -> torch.Tensor:
     with torch.inference_mode():
         views = make_views(page, MODES[mode])
-        return make_prompt(ocr.model, ocr.tokenizer, views, "<image>\nFree OCR.")
+        [visual] = encode_pages(ocr.model, [views])
+        return make_prompt(ocr.model, ocr.tokenizer, visual, "<image>\nFree OCR.")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -49,7 +50,7 @@ def test_visual_tokens_of_every_mode(
     there = OCR(official_folder, device=device, dtype=torch.float32)
     views = make_views(page, MODES[mode])
     with torch.inference_mode():
-        expected, found = (encode_views(ocr.model, views) for ocr in (on_cpu, there))
+        expected, found = (encode_pages(ocr.model, [views])[0] for ocr in (on_cpu, there))
     assert found.device.type == device.type
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3)
 
@@ -86,8 +87,8 @@ def test_compiled_encoder_and_decoder(
     look = find_look(model, ocr.tokenizer, mode="tiny", prompt="free")
     views = make_views(page, look.mode)
     with torch.inference_mode():
-        expected = encode_views(on_cpu.model, views)
-        found = encode_views(model, views)
+        expected = encode_pages(on_cpu.model, [views])[0]
+        found = encode_pages(model, [views])[0]
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3)
     [result] = generate(model, prompt_of(ocr, page, "tiny"), -1, Decoding(max_tokens=4))
     assert len(result.ids) == 4

@@ -17,7 +17,7 @@ from lightseek.encoder import PositionTable
 from lightseek.generate import Decoding, generate
 from lightseek.model import LightSeekOCR
 from lightseek.ngrams import NgramBan
-from lightseek.reader import encode_views, find_look, make_prompt, to_colour_views
+from lightseek.reader import encode_pages, find_look, make_prompt, to_colour_views
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import MODES, Grid, PageViews, View, make_views
 from lightseek.weights import load_model, save_model
@@ -95,7 +95,7 @@ def test_projector(theirs: Any, ours: LightSeekOCR) -> None:
 def test_tokens_of_a_page(theirs: Any, ours: LightSeekOCR, tiles: int) -> None:
     views = small_views(tiles)
     [expected] = theirs.model.get_image_features(**pixels_of(views)).pooler_output
-    torch.testing.assert_close(encode_views(ours, views), expected, **EXACT)
+    torch.testing.assert_close(encode_pages(ours, [views])[0], expected, **EXACT)
 
 
 def pixels_of(views: PageViews) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def pixels_of(views: PageViews) -> dict[str, Any]:
 
 def inputs_of(views: PageViews, tokenizer: Tokenizer, model: LightSeekOCR) -> dict[str, Any]:
     """A whole question as transformers takes it."""
-    count = len(encode_views(model, views))
+    count = len(encode_pages(model, [views])[0])
     ids = [tokenizer.bos_id, *[tokenizer.image_id] * count, *tokenizer.encode("\nFree OCR.")]
     input_ids = torch.tensor([ids])
     return {
@@ -129,7 +129,7 @@ def test_logits_of_a_question(
     model, tokenizer = loaded
     views = small_views(tiles)
     expected = theirs(**inputs_of(views, tokenizer, model)).logits
-    prompt = make_prompt(model, tokenizer, views, "<image>\nFree OCR.")
+    prompt = make_prompt(model, tokenizer, encode_pages(model, [views])[0], "<image>\nFree OCR.")
     positions = torch.arange(prompt.shape[1])[None]
     causal = torch.full((prompt.shape[1],) * 2, float("-inf")).triu(1)
     hidden = model.decoder(prompt, model.decoder.rotary(positions, prompt), causal)
@@ -150,7 +150,7 @@ def test_32_greedy_tokens_beyond_the_window(
     model, tokenizer = loaded
     views = small_views(tiles)
     expected = greedy(theirs, inputs_of(views, tokenizer, model), 32)
-    prompt = make_prompt(model, tokenizer, views, "<image>\nFree OCR.")
+    prompt = make_prompt(model, tokenizer, encode_pages(model, [views])[0], "<image>\nFree OCR.")
     [found] = generate(model, prompt, -1, Decoding(max_tokens=32))
     assert found.ids == expected
     assert len(set(expected)) > 3, "a model that says one thing compares nothing"
@@ -173,7 +173,9 @@ def test_probabilities_in_the_window_are_those_of_the_whole_sequence(
 ) -> None:
     """Token by token with a cache, and all at once with a mask, by the training path too."""
     model, tokenizer = loaded
-    prompt = make_prompt(model, tokenizer, small_views(0), "<image>\nFree OCR.")
+    prompt = make_prompt(
+        model, tokenizer, encode_pages(model, [small_views(0)])[0], "<image>\nFree OCR."
+    )
     [found] = generate(model, prompt, -1, Decoding(max_tokens=20))
     last = tokenizer.encode(".")
     hidden = model(prompt[:, :-1], torch.tensor([[*last, *found.ids]]))
@@ -187,7 +189,9 @@ def test_ngram_ban_within_a_window(
 ) -> None:
     """From embeddings, transformers too counts what is written alone."""
     model, tokenizer = loaded
-    prompt = make_prompt(model, tokenizer, small_views(0), "<image>\nFree OCR.")
+    prompt = make_prompt(
+        model, tokenizer, encode_pages(model, [small_views(0)])[0], "<image>\nFree OCR."
+    )
     [free] = generate(model, prompt, -1, Decoding(max_tokens=32))
     [found] = generate(model, prompt, -1, Decoding(max_tokens=32, ban=NgramBan(size=2, window=12)))
     assert free.ids != found.ids

@@ -10,7 +10,7 @@ from lightseek.document import Status
 from lightseek.errors import UsageError
 from lightseek.info import describe
 from lightseek.model import LightSeekOCR
-from lightseek.reader import encode_views, make_prompt
+from lightseek.reader import encode_pages, make_prompt
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import MODES, make_views
 from lightseek.weights import save_model
@@ -34,9 +34,9 @@ def picture() -> Image.Image:
 @torch.inference_mode()
 def test_a_page_is_its_visual_tokens_and_begin(ocr: OCR) -> None:
     views = make_views(picture(), MODES["tiny"])
-    visual = encode_views(ocr.model, views)
+    visual = encode_pages(ocr.model, [views])[0]
     assert visual.shape == (2 * 8 * 8, 32)
-    prompt = make_prompt(ocr.model, ocr.tokenizer, views, "")
+    prompt = make_prompt(ocr.model, ocr.tokenizer, visual, "")
     assert torch.equal(prompt[0, :-1], visual)
     assert torch.equal(prompt[0, -1], ocr.model.embedding.weight[ocr.tokenizer.bos_id])
 

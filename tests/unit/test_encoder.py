@@ -115,6 +115,25 @@ def test_attention_against_the_definition(relative: bool) -> None:
     torch.testing.assert_close(module(x, size)[0], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("room", [1, 70, 200, 500])
+def test_attention_in_pieces_is_the_same(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = Rows(rows=3, cols=4)
+    module = Attention(8, 2, size)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(5, 12, 8)
+    expected = module(x, size)
+    monkeypatch.setattr("lightseek.encoder.SCORES_ON_CPU", room)
+    pieces: list[tuple[int, ...]] = []
+    original = module._relative_bias
+    monkeypatch.setattr(
+        module, "_relative_bias", lambda *given: pieces.append(given[0].shape) or original(*given)
+    )
+    torch.testing.assert_close(module(x, size), expected)
+    assert len(pieces) > 1
+    assert all(a * b * n * 12 <= max(room, 2 * 4 * 12) for b, a, n, _ in pieces)
+
+
 @pytest.mark.parametrize("length", [1, 2, 5])
 def test_relative_table_against_a_double_loop(length: int) -> None:
     table = torch.randn(2 * length - 1, 3)

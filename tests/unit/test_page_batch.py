@@ -97,7 +97,8 @@ def test_what_is_taught_before_the_text_is_what_a_reader_gives(
     for row, prefix, last in zip(rows, trained._prefixes(batch), first, strict=True):
         assert row.image is not None
         views = make_views(row.image, mode)
-        asked = reader.make_prompt(model, tiny_tokenizer, views, PROMPTS["free"])
+        [visual] = reader.encode_pages(model, [views])
+        asked = reader.make_prompt(model, tiny_tokenizer, visual, PROMPTS["free"])
         torch.testing.assert_close(torch.cat([prefix, last])[None], asked, rtol=1e-5, atol=1e-5)
 
 

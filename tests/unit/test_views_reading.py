@@ -23,7 +23,7 @@ from lightseek.ngrams import NgramBan
 from lightseek.ocr import Reading
 from lightseek.reader import (
     Answer,
-    encode_views,
+    encode_pages,
     find_look,
     make_prompt,
     read_views,
@@ -65,7 +65,7 @@ class TestPreparation:
         self, ocr: OCR, size: tuple[int, int]
     ) -> None:
         views = make_views(picture(*size), SMALL)
-        assert len(encode_views(ocr.model, views)) == num_positions(SMALL, views.grid)
+        assert len(encode_pages(ocr.model, [views])[0]) == num_positions(SMALL, views.grid)
 
     @torch.inference_mode()
     def test_tiles_come_first_then_the_page_then_the_separator(self, ocr: OCR) -> None:
@@ -86,12 +86,34 @@ class TestPreparation:
     @torch.inference_mode()
     def test_the_page_stands_where_the_prompt_says(self, ocr: OCR) -> None:
         views = make_views(picture(64, 64), SMALL)
-        tokenizer, visual = ocr.tokenizer, encode_views(ocr.model, views)
-        found = make_prompt(ocr.model, tokenizer, views, "ab<image>c")[0]
+        tokenizer, visual = ocr.tokenizer, encode_pages(ocr.model, [views])[0]
+        found = make_prompt(ocr.model, tokenizer, visual, "ab<image>c")[0]
         ids = [tokenizer.bos_id, *tokenizer.encode("ab")]
         assert torch.equal(found[:3], ocr.model.embedding.weight[ids])
         assert torch.equal(found[3:-1], visual)
         assert torch.equal(found[-1:], ocr.model.embedding.weight[tokenizer.encode("c")])
+
+
+class TestEncoding:
+    @torch.inference_mode()
+    def test_views_of_one_size_go_through_the_encoder_together(
+        self, ocr: OCR, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pages = [make_views(picture(*size), SMALL) for size in [(60, 60), (200, 100), (100, 300)]]
+        num_tiles = sum(len(views.tiles) for views in pages)
+        alone = [encode_pages(ocr.model, [views])[0] for views in pages]
+        batches: list[tuple[int, ...]] = []
+        with ocr.model.encoder.register_forward_pre_hook(
+            lambda module, given: batches.append((len(given[0]), given[0].shape[-1]))
+        ):
+            together = encode_pages(ocr.model, pages)
+            assert sorted(batches) == [(3, 128), (num_tiles, 64)]
+            batches.clear()
+            monkeypatch.setattr("lightseek.reader.ENCODED_VIEW_PX", 2 * 128 * 128)
+            encode_pages(ocr.model, pages)
+        assert sorted(batches) == [(1, 128), (2, 128), (num_tiles - 8, 64), (8, 64)]
+        for found, expected in zip(together, alone, strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 class TestLooks:
@@ -251,7 +273,8 @@ class TestReading:
         look = find_look(model, tokenizer, prompt="free", max_tokens=6)
         views = make_views(page, look.mode)
         with torch.inference_mode():
-            x, written = make_prompt(model, tokenizer, views, look.prompt), []
+            [visual], written = encode_pages(model, [views]), []
+            x = make_prompt(model, tokenizer, visual, look.prompt)
             for _ in range(6):
                 positions = torch.arange(x.shape[1])[None]
                 causal = torch.full((x.shape[1],) * 2, float("-inf")).triu(1)
