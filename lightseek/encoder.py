@@ -381,6 +381,10 @@ class DeepEncoder(nn.Module):
         self.clip = ClipEncoder(config.clip)
         self.projector = make_projector(config)
 
+    def keep_projector(self) -> None:
+        """Let go of all that is before the projector, where its features are known already."""
+        del self.sam, self.compressor, self.clip
+
     def forward(self, views: Float[Tensor, "V C Y X"], first_col: Column = 0) -> Encoded:
         """Encode views of one size.
 

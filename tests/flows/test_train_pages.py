@@ -567,8 +567,17 @@ def test_features_of_a_frozen_encoder_take_the_place_of_images(
     pages = replace(recipe.pages, features=str(tmp_path / "features"))
     go(frozen, tmp_path / "images")
     go(replace(frozen, pages=pages), tmp_path / "features-run")
-    losses = curve(tmp_path / "features-run", "loss")
-    assert losses == pytest.approx(curve(tmp_path / "images", "loss"), rel=0.01)
+    runs = tmp_path / "images", tmp_path / "features-run"
+    for name in ("loss", "held_out_loss"):
+        with_images, with_features = (curve(run, name) for run in runs)
+        assert with_features == pytest.approx(with_images, rel=0.01)
+    # the encoder is not there while the run goes on, and in the model that it leaves
+    of_images, of_features = (load_file(run / "model" / "model.safetensors") for run in runs)
+    assert of_images.keys() == of_features.keys()
+    for name, tensor in of_images.items():
+        if name.startswith("encoder.") and "projector" not in name:
+            assert torch.equal(of_features[name], tensor)
+        torch.testing.assert_close(of_features[name], tensor, rtol=0.05, atol=0.01)
     with pytest.raises(UsageError, match=r"freeze encoder\.sam"):
         go(replace(recipe, pages=pages), tmp_path / "learning")
     other = replace(pages, mode="small")

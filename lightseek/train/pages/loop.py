@@ -109,12 +109,14 @@ class PageTrainer:
             tokenizer=self.tokenizer, mode=mode, prompt=prompt, longest=recipe.pages.longest
         )
         self.model = PageModel(model, prompt)
-        self.loader = self._batches_of(self._pages(mode), workers=recipe.pages.workers)
-        self.held_out = PageRows(load_pairs(recipe.pages.held_out), None)
+        rows, self.held_out = self._rows(mode)
+        self.loader = self._batches_of(rows, workers=recipe.pages.workers)
         self._batches_of(self.held_out)  # too few pages to share are told now, not in an hour
         self.steps = recipe.num_steps(len(self.loader))
         self.state = SharedState(self.model, recipe)
         optimiser = make_optimiser(self.model, recipe.optimiser)
+        if recipe.pages.features is not None:
+            model.encoder.keep_projector()
         # the same modules, shared out over processes where there are several
         self.shared, self.optimiser = accelerator.prepare(self.model, optimiser)
         self.progress = PageProgress(
@@ -137,16 +139,21 @@ class PageTrainer:
                 self._train(report)
             self._save()
 
-    def _pages(self, mode: Mode) -> PageRows:
-        """What is trained on: images, or what the encoder has seen of them."""
-        pairs, folder = load_pairs(self.recipe.pages.train), self.recipe.pages.features
-        if folder is None:
-            return PageRows(pairs, None)
-        model = self.model.model
+    def _rows(self, mode: Mode) -> tuple[PageRows, PageRows]:
+        """Pages to train on and held-out ones: images, or what the encoder has seen of them."""
+        pages = self.recipe.pages
+        train, held_out = load_pairs(pages.train), load_pairs(pages.held_out)
+        if pages.features is None:
+            return PageRows(train, None), PageRows(held_out, None)
+        folder, model = Path(pages.features), self.model.model
         model.encoder.to(self.accelerator.device)
         silent = not self.accelerator.is_main_process
         with self.accelerator.main_process_first(), self.accelerator.autocast():
-            return PageRows(pairs, features_of(Path(folder), model, pairs, mode, silent=silent))
+            seen, seen_held_out = (
+                features_of(folder / name, model, pairs, mode, silent=silent)
+                for name, pairs in (("train", train), ("held-out", held_out))
+            )
+        return PageRows(train, seen), PageRows(held_out, seen_held_out)
 
     def _batches_of(self, rows: PageRows, *, workers: int = 0) -> BatchLoader[PageRow, PageBatch]:
         return BatchLoader(

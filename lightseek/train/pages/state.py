@@ -23,7 +23,7 @@ from lightseek.model import LightSeekOCR
 from lightseek.shards import check_shapes
 from lightseek.train.pages.batch import PageModel
 from lightseek.train.pages.recipe import AdamWRecipe, PageRecipe
-from lightseek.train.pages.start import prepare_parts
+from lightseek.train.pages.start import begin_model, prepare_parts
 from lightseek.weights import empty_model
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -146,8 +146,12 @@ class SharedState:
         weights: dict[str, Any] = get_model_state_dict(shared, options=WHOLE)
         if not weights:
             return None
-        model = empty_twin(self._config, self._recipe)
         inside = {name.removeprefix(INSIDE): tensor for name, tensor in weights.items()}
+        if self._recipe.pages.features is not None:
+            # of the encoder all but the projector was let go: it is as the run began
+            whole, _ = begin_model(self._recipe)
+            inside = whole.state_dict() | inside
+        model = empty_twin(self._config, self._recipe)
         copied = {n: t.clone() if ".base_layer." in n else t for n, t in inside.items()}
         model.load_state_dict(copied, assign=True)
         return model.eval()
