@@ -1,9 +1,11 @@
 """Model folders from the Hugging Face hub, through its own client, cache and offline switch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightseek.errors import ModelError
+from lightseek.shards import Header
 
 
 def fetch(hub_id: str, files: Sequence[str]) -> Path:
@@ -17,10 +19,35 @@ def fetch(hub_id: str, files: Sequence[str]) -> Path:
         ModelError: If it cannot be had.
     """
     from huggingface_hub import snapshot_download
+
+    with _explained(hub_id):
+        return Path(snapshot_download(hub_id, allow_patterns=list(files)))
+
+
+def fetch_headers(hub_id: str) -> dict[str, Header]:
+    """What the weights of a repository say of each of their tensors; no more of them is downloaded.
+
+    Args:
+        hub_id: As for `fetch`.
+
+    Raises:
+        ModelError: If it cannot be had.
+    """
+    from huggingface_hub import get_safetensors_metadata
+
+    with _explained(hub_id):
+        files = get_safetensors_metadata(hub_id).files_metadata.values()
+    tensors = [pair for file in files for pair in file.tensors.items()]
+    return {name: Header(tuple(tensor.shape), tensor.dtype) for name, tensor in tensors}
+
+
+@contextmanager
+def _explained(hub_id: str) -> Iterator[None]:
+    """Say of what the client raises how it is cured."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(files)))
+        yield
     except GatedRepoError as error:
         cure = "accept its terms on the hub and log in with `hf auth login`"
         raise ModelError(f"{hub_id} is not open to everybody: {cure}") from error

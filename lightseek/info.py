@@ -9,8 +9,10 @@ import torch
 
 from lightseek.config import DecoderConfig, ModelConfig, names_preset, preset
 from lightseek.fusion import SCALES
+from lightseek.hub import fetch_headers
 from lightseek.model import LightSeekOCR
 from lightseek.names import official_name
+from lightseek.shards import has_shards
 from lightseek.views import (
     MODES,
     UNTILED,
@@ -21,10 +23,13 @@ from lightseek.views import (
     num_visual_tokens,
 )
 from lightseek.weights import (
+    HUB_CARD,
     SHIPPED,
     WEIGHTS,
     empty_model,
     find_model,
+    is_hub_id,
+    match_headers,
     num_bytes,
     read_config,
     read_headers_of,
@@ -97,18 +102,21 @@ class Card:
 
 
 def describe(name: str) -> Card:
-    """The card of a preset, a shipped model, a folder or a hub id.
+    """The card of a preset, a shipped model, a folder or a hub id, whose weights stay on the hub.
 
     Raises:
         ModelError: If there is no such model, or its files do not fit each other.
     """
     if names_preset(name) and name not in SHIPPED:
         return _card(empty_model(preset(name)), dtype="bfloat16")
-    folder = find_model(name)
+    folder = find_model(name, hub_files=HUB_CARD)
     config, official = read_config(folder)
     model = empty_model(config)
     names = official_name if official else str
-    headers = read_headers_of(model, folder / WEIGHTS, name_in_file=names)
+    if is_hub_id(name) and not has_shards(folder / WEIGHTS):
+        headers = match_headers(model, fetch_headers(name), source=name, name_in_file=names)
+    else:
+        headers = read_headers_of(model, folder / WEIGHTS, name_in_file=names)
     kinds = Counter(header.dtype for header in headers.values())
     [(kind, _)] = kinds.most_common(1)
     return _card(model, dtype="int8" if config.int8 else DTYPES.get(kind, kind))

@@ -115,6 +115,14 @@ def find_shards(path: Path) -> list[Path]:
     return shards
 
 
+def has_shards(path: Path) -> bool:
+    """Whether a file of weights is there, or every shard in its place."""
+    try:
+        return bool(find_shards(path))
+    except ModelError:
+        return False
+
+
 def check_shapes(
     wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], *, source: str
 ) -> None:

@@ -8,7 +8,7 @@ device. Tensors that are missing, unexpected or of another shape are told in one
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,17 @@ SHIPPED = ("nano",)
 """Models whose weights are inside the package."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-HUB_FILES = (CONFIG, TOKENIZER, SETTINGS, ADAPTED, "*.safetensors", f"{WEIGHTS}.index.json")
+HUB_CARD = (CONFIG, TOKENIZER, SETTINGS, ADAPTED, f"{WEIGHTS}.index.json")
+HUB_FILES = (*HUB_CARD, "*.safetensors")
 MEMINFO = Path("/proc/meminfo")
 
 
-def find_model(name: str | Path) -> Path:
+def find_model(name: str | Path, *, hub_files: Sequence[str] = HUB_FILES) -> Path:
     """The folder of a shipped model, a folder as given, or that of a hub id, fetched if need be.
+
+    Args:
+        name: Of the model.
+        hub_files: What is fetched from the hub.
 
     Raises:
         ModelError: If there is no such model.
@@ -50,13 +55,20 @@ def find_model(name: str | Path) -> Path:
     folder = Path(name)
     if folder.is_dir():
         return folder
-    if HUB_ID.fullmatch(str(name)) and not folder.parent.is_dir():
-        return fetch(str(name), HUB_FILES)
+    if is_hub_id(name):
+        return fetch(str(name), hub_files)
     here = f" in the folder {folder.parent} of this machine" if folder.parent != Path() else ""
     raise ModelError(
         f"no model {name}{here}: give one of {', '.join(SHIPPED)}, a folder with {CONFIG}, or a "
         "hub id such as deepseek-ai/DeepSeek-OCR"
     )
+
+
+def is_hub_id(name: str | Path) -> bool:
+    """Whether a name is that of no folder, and could be one on the hub."""
+    folder = Path(name)
+    told = HUB_ID.fullmatch(str(name)) is not None
+    return told and not folder.is_dir() and not folder.parent.is_dir()
 
 
 def default_device() -> torch.device:
@@ -263,12 +275,34 @@ def read_headers_of(
     """
     shards = find_shards(path)
     found = {name: header for file in shards for name, header in read_headers(file).items()}
+    source = str(path if len(shards) == 1 else path.parent)
+    return match_headers(model, found, source=source, name_in_file=name_in_file)
+
+
+def match_headers(
+    model: LightSeekOCR,
+    found: dict[str, Header],
+    *,
+    source: str,
+    name_in_file: Callable[[str], str] = str,
+) -> dict[str, Header]:
+    """The headers of each tensor of a model, by our name.
+
+    Args:
+        model: As for `load_weights`.
+        found: By the name in the file.
+        source: Of the headers, for errors.
+        name_in_file: As for `load_weights`.
+
+    Raises:
+        ModelError: If any name or shape differs.
+    """
     tensors = model.state_dict()
     wanted = {name_in_file(name): tuple(tensor.shape) for name, tensor in tensors.items()}
     for unread in UNREAD - wanted.keys():
         found.pop(unread, None)
     shapes = {name: header.shape for name, header in found.items()}
-    check_shapes(wanted, shapes, source=str(path if len(shards) == 1 else path.parent))
+    check_shapes(wanted, shapes, source=source)
     return {name: found[name_in_file(name)] for name in tensors}
 
 

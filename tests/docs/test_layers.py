@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "errors",
-    "config document hub linear names ngrams shards",
+    "config document linear names ngrams shards",
+    "hub",
     "pages tokenizer views blocks grounding official",
     "data eval readings",
     "attention fusion sequences",

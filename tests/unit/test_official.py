@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.utils import SafetensorsFileMetadata, TensorInfo
 from safetensors.torch import load_file, save_file
 
 from lightseek import weights
 from lightseek.config import ModelConfig, preset
 from lightseek.errors import ModelError
+from lightseek.info import describe
 from lightseek.model import LightSeekOCR
 from lightseek.names import official_name
 from lightseek.official import find_official
@@ -344,14 +346,44 @@ class TestHub:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         return tmp_path
 
-    def test_a_cached_model_is_read_offline(self, cache: Path, official_folder: Path) -> None:
-        commit = "0" * 40
+    @pytest.fixture
+    def cached(self, cache: Path, official_folder: Path) -> Path:
+        """The folder of someone/tiny in the cache."""
         repository = cache / "models--someone--tiny"
-        shutil.copytree(official_folder, repository / "snapshots" / commit)
+        folder = repository / "snapshots" / ("0" * 40)
+        shutil.copytree(official_folder, folder)
         (repository / "refs").mkdir()
-        (repository / "refs" / "main").write_text(commit, encoding="utf-8")
-        assert find_model("someone/tiny").name == commit
+        (repository / "refs" / "main").write_text(folder.name, encoding="utf-8")
+        return folder
+
+    def test_a_cached_model_is_read_offline(self, cached: Path) -> None:
+        assert find_model("someone/tiny").name == cached.name
         assert load("someone/tiny").config.name == "deepseek-ocr"
+
+    @pytest.mark.parametrize("left", ["nothing", "a shard"])
+    def test_the_card_of_a_model_does_not_need_its_weights(
+        self, cached: Path, monkeypatch: pytest.MonkeyPatch, left: str
+    ) -> None:
+        whole = describe("someone/tiny")
+        tensors = {
+            name: TensorInfo(dtype="BF16", shape=[*tensor.shape], data_offsets=(0, 0))
+            for name, tensor in weights_of(cached).items()
+        }
+        told = SimpleNamespace(files_metadata={WEIGHTS: SafetensorsFileMetadata({}, tensors)})
+        monkeypatch.setattr("huggingface_hub.get_safetensors_metadata", lambda hub_id: told)
+        if left == "a shard":
+            (cached / shard(cached)[0]).unlink()
+        else:
+            (cached / WEIGHTS).unlink()
+        assert describe("someone/tiny") == whole
+        tensors.popitem()
+        with pytest.raises(ModelError, match="someone/tiny"):
+            describe("someone/tiny")
+
+    def test_the_card_of_a_model_that_is_half_cached_offline(self, cached: Path) -> None:
+        (cached / WEIGHTS).unlink()
+        with pytest.raises(ModelError, match="is not cached and cannot be fetched"):
+            describe("someone/tiny")
 
     def test_one_that_is_not_says_what_to_do(self, cache: Path) -> None:
         message = refused("deepseek-ai/DeepSeek-OCR")
