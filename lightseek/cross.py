@@ -191,7 +191,7 @@ class CrossSequences:
         self.decoder = decoder
         self.first = prompt[:, -1:]
         self.seen = decoder.see(prompt[:, :-1], None if padding is None else padding[:, :-1])
-        self.cache = KvCache(decoder.config, batch=len(prompt), like=prompt)
+        self.cache = KvCache(decoder.config, batch=len(prompt), like=prompt, prompt=1)
         positions = torch.arange(1 + max_tokens, device=prompt.device)[None]
         self.rotary = rotary_angles(decoder.config, positions, prompt)
 

@@ -42,33 +42,42 @@ class Rotary(NamedTuple):
 
 
 class KvCache:
-    """Keys and values of every layer, growing with the sequence.
+    """Keys and values of every layer, growing with the sequence, or until the window is full.
 
     Matrix products copy what does not lie side by side, so the tokens of a sequence do, and a
-    few places behind them that are not written yet.
+    few places behind them that are not written yet. Attention does not ask in which order they
+    lie: with a sliding window, a token takes the place of the one that has left it.
 
     Args:
         config: Sizes of the decoder.
         batch: Sequences.
         like: A tensor whose device and dtype the cache takes.
+        prompt: Tokens of the prompt, which every token sees.
     """
 
-    def __init__(self, config: DecoderConfig, *, batch: int, like: Tensor) -> None:
+    def __init__(self, config: DecoderConfig, *, batch: int, like: Tensor, prompt: int) -> None:
+        self._prompt, self._window = prompt, config.sliding_window
         shape = (config.depth, batch, config.heads, 0, config.dim // config.heads)
         self.keys = like.new_empty(shape)
         self.values = like.new_empty(shape)
         self.length = 0
+        """Tokens of the sequence so far, those that are forgotten too."""
 
     @property
     def room(self) -> int:
         """Tokens that fit before it grows."""
         return self.keys.shape[3]
 
+    def held(self, new: int) -> int:
+        """Tokens that it holds once some new ones are written."""
+        stop = self.length + new
+        return stop if self._window is None else min(stop, self._prompt + self._window)
+
     def make_room(
         self, bias: Float[Tensor, "*B L M"] | None, count: int
     ) -> Float[Tensor, "*B L T"] | None:
         """Grow for so many new tokens, and hide from them what is not written yet."""
-        stop = self.length + count
+        stop = self.held(count)
         if stop > self.room:
             added = -(-(stop - self.room) // GROWTH) * GROWTH
             # zeros: what is hidden must not be a NaN behind its mask
@@ -87,10 +96,17 @@ class KvCache:
 
         `length` moves once a step, in `DeepDecoder.forward`: all layers write at one place.
         """
-        stop = self.length + key.shape[2]
-        self.keys[layer, :, :, self.length : stop] = key
-        self.values[layer, :, :, self.length : stop] = value
+        start = self._next_place()
+        stop = start + key.shape[2]
+        self.keys[layer, :, :, start:stop] = key
+        self.values[layer, :, :, start:stop] = value
         return self.keys[layer], self.values[layer]
+
+    def _next_place(self) -> int:
+        written = self.length - self._prompt
+        if self._window is None or written < self._window:
+            return self.length
+        return self._prompt + written % self._window
 
     def select(self, rows: Int[Tensor, " R"]) -> None:
         """Keep these sequences, in this order: finished ones leave, beams are copied."""
@@ -103,7 +119,8 @@ class KvCache:
         if len(rows) > stored.shape[1]:
             return stored.index_select(1, rows)
         # in place, and only what has been written
-        stored[:, : len(rows), :, : self.length] = stored[:, rows, :, : self.length]
+        held = self.held(0)
+        stored[:, : len(rows), :, :held] = stored[:, rows, :, :held]
         return stored[:, : len(rows)]
 
 
@@ -307,7 +324,7 @@ class DeepSequences:
         self.decoder, self.prompt = decoder, prompt
         batch, length = prompt.shape[:2]
         room = length + max_tokens
-        self.cache = KvCache(decoder.config, batch=batch, like=prompt)
+        self.cache = KvCache(decoder.config, batch=batch, like=prompt, prompt=length)
         at = torch.arange(room, device=prompt.device)[None]
         self.rotary = decoder.rotary(at, prompt)
         self.filling: Tensor | None = None
@@ -331,14 +348,8 @@ class DeepSequences:
 
     def next(self, x: Float[Tensor, "R 1 D"]) -> Float[Tensor, "R D"]:
         """Write one token a sequence and return the hidden state that predicts the next."""
-        at = self.cache.length
-        bias = None if self.filling is None else self.filling[..., : at + 1]
-        window = self.decoder.config.sliding_window
-        prompt_length = self.prompt.shape[1]
-        if window is not None and at + 1 - window > prompt_length:
-            bias = self.prompt.new_zeros(1, 1, 1, at + 1) if bias is None else bias.clone()
-            bias[..., prompt_length : at + 1 - window] = HIDDEN
-        return self.decoder(x, self.rotary.at(at, 1), bias, self.cache)[:, 0]
+        bias = None if self.filling is None else self.filling[..., : self.cache.held(1)]
+        return self.decoder(x, self.rotary.at(self.cache.length, 1), bias, self.cache)[:, 0]
 
     def select(self, rows: Int[Tensor, " R"]) -> None:
         """Keep these sequences, in this order."""

@@ -35,20 +35,27 @@ def full(decoder: DeepDecoder, x: Tensor, prompt: int) -> Tensor:
 
 @pytest.mark.parametrize("first", [1, 4, 9])
 @pytest.mark.parametrize("growth", [1, 4, 32])
+@pytest.mark.parametrize("window", [None, 1, 2, 5, 9])
 @torch.inference_mode()
 def test_cached_steps_equal_the_full_forward(
-    model: LightSeekOCR, first: int, growth: int, monkeypatch: pytest.MonkeyPatch
+    model: LightSeekOCR,
+    first: int,
+    growth: int,
+    window: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(decoding, "GROWTH", growth)
-    decoder = model.decoder
+    decoder = DeepDecoder(replace(model.config.decoder, sliding_window=window))
+    decoder.load_state_dict(model.decoder.state_dict())
     x = torch.randn(2, 10, decoder.config.dim)
-    cache = KvCache(decoder.config, batch=2, like=x)
+    cache = KvCache(decoder.config, batch=2, like=x, prompt=first)
     rotary = decoder.rotary(torch.arange(10)[None], x)
     bias = attention_bias(decoder.config, first, first, like=x)
     parts = [decoder(x[:, :first], rotary.at(0, first), bias, cache)]
     for at in range(first, 10):
         assert cache.length == at
         parts.append(decoder(x[:, at : at + 1], rotary.at(at, 1), None, cache))
+    assert cache.room <= (10 if window is None else min(10, first + window)) + growth - 1
     torch.testing.assert_close(torch.cat(parts, 1), full(decoder, x, first), atol=1e-5, rtol=1e-5)
 
 
@@ -65,7 +72,7 @@ def test_a_cache_keeps_and_copies_rows(model: LightSeekOCR) -> None:
     rows = torch.tensor([2, 0, 2, 2])
     rotary = decoder.rotary(torch.arange(5)[None], x)
     bias = attention_bias(decoder.config, 4, 4, like=x)
-    cache = KvCache(decoder.config, batch=3, like=x)
+    cache = KvCache(decoder.config, batch=3, like=x, prompt=4)
     decoder(x[:, :4], rotary.at(0, 4), bias, cache)
     cache.select(rows)
     last = decoder(x[rows, 4:], rotary.at(4, 1), None, cache)
