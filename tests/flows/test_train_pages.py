@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -221,6 +223,24 @@ def test_two_processes_train_as_one(recipe: PageRecipe, whole: Path, tmp_path: P
     go(recipe, tmp_path)
     again, _ = saved(tmp_path)
     assert all(torch.equal(again[name], value) for name, value in one.items()), "one goes on"
+
+
+@pytest.mark.slow
+def test_processes_that_accelerate_starts_train_as_one(recipe: PageRecipe, tmp_path: Path) -> None:
+    changes = [f"pages.train={recipe.pages.train}", f"pages.held_out={recipe.pages.held_out}"]
+    changes += [f"model={recipe.model}", "parts={}", "pages.mode=tiny", "pages.longest=9"]
+    changes += ["pages.workers=0", "batch=4", "accumulate=1", "precision=no"]
+    asked = ["-m", "lightseek", "train", str(CONFIGS / "stage1.toml"), "--device", "cpu"]
+    asked += ["--stop-after", "2", *(f"--set={change}" for change in changes)]
+    in_two = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    for launcher, folder in (([], "one"), (in_two, "two")):
+        command = [sys.executable, *launcher, *asked, "-o", str(tmp_path / folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    one, two = (curve(tmp_path / folder, "loss") for folder in ("one", "two"))
+    assert two == pytest.approx(one, rel=1e-4)
+    (_, alone), (_, at) = (saved(tmp_path / folder) for folder in ("one", "two"))
+    assert (at.step, at.pages, at.tokens) == (2, alone.pages, alone.tokens)
 
 
 @pytest.mark.slow
