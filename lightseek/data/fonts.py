@@ -1,6 +1,7 @@
 """Type faces: fetch them, keep those that draw letters as letters, know what each can draw.
 
     fetch_fonts ──> folder of .ttf and .otf ──> load_faces ──> Face ──> split_families
+                                                                  └──> without_clones
 
 Knows nothing of how a page is drawn.
 """
@@ -52,6 +53,8 @@ _VARIANT = re.compile(
     r"|extra|no ?\d))+$",
     re.IGNORECASE,
 )
+_CLONE = 0.06  # one design under two names differs by less, two designs by more
+_TELLING = "agGQRyt&25"  # letters in which designs differ most
 _SIGNS = 2  # ASCII signs that a face may lack: an old typewriter has no &
 _ASCII = "".join(map(chr, range(33, 127)))
 
@@ -175,6 +178,29 @@ def split_families(
         [face for face in faces if face.family not in held],
         [face for face in faces if face.family in held],
     )
+
+
+def without_clones(faces: Sequence[Face], others: Sequence[Face]) -> list[Face]:
+    """Faces of the families that no other draws again under another name.
+
+    Args:
+        faces: Such as those that are kept aside.
+        others: Such as those that are trained on.
+    """
+    theirs = np.stack([_design(face) for face in others])
+    cloned = {
+        face.family for face in faces if np.abs(theirs - _design(face)).mean(1).min() < _CLONE
+    }
+    return [face for face in faces if face.family not in cloned]
+
+
+def _design(face: Face) -> Float32[np.ndarray, " n"]:
+    """What its letters look like, whatever their widths."""
+    font = ImageFont.truetype(face.path, _PX, layout_engine=ImageFont.Layout.BASIC)
+    drawn = (c for c in _TELLING if c in face.covers)
+    boxes = {c: _filled(font, c).ravel() for c in drawn}
+    absent = np.zeros(400, np.float32)
+    return np.concatenate([boxes.get(c, absent) for c in _TELLING])
 
 
 def _keep_fonts(package: Package, out: Path) -> bool:

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightseek.config import TOKEN_PX, ModelConfig, PlaceConfig
 from lightseek.data.corpus import Corpus
 from lightseek.data.cuttings import TypesetStrips
-from lightseek.data.fonts import Face, load_faces, split_families
+from lightseek.data.fonts import Face, load_faces, split_families, without_clones
 from lightseek.data.layouts import PageSetter
 from lightseek.data.lines import RealLines
 from lightseek.data.strips import LINE_PX, StripRenderer, StripSample
@@ -176,6 +176,8 @@ class StripBatches(Dataset[Batch]):
     def faces(self) -> list[Face]:
         """Faces of the families that training sees, or of those kept for evaluation.
 
+        Of these, families that training sees under another name are left out.
+
         Raises:
             UsageError: If there are too few font families to keep some aside.
         """
@@ -187,7 +189,14 @@ class StripBatches(Dataset[Batch]):
                 f"{data.fonts} has no more than {data.held_out_families} font families: "
                 "lower data.held_out_families or add fonts"
             )
-        return unseen if self.held_out else seen
+        if not self.held_out:
+            return seen
+        if not (new := without_clones(unseen, seen)):
+            raise UsageError(
+                f"all font families that are kept aside in {data.fonts} are there under other names"
+                " too: raise data.held_out_families"
+            )
+        return new
 
     def __len__(self) -> int:
         """Steps of the run."""

@@ -283,7 +283,7 @@ def wait_for_processes() -> None:
     deadline = time.monotonic() + PATIENCE_S
     while len(multiprocessing.active_children()) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.5)  # until both are waited for
+    time.sleep(2.0)  # until both are waited for: before, an interrupt is not heard
 
 
 def test_an_interrupt_while_processes_start_ends_the_run(recipe: Recipe, tmp_path: Path) -> None:

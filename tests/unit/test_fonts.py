@@ -6,7 +6,7 @@ import pytest
 from fontTools.ttLib import TTFont
 
 from lightseek.data.corpus import DRAWN_ONLY
-from lightseek.data.fonts import SHIPPED, Face, load_faces, split_families
+from lightseek.data.fonts import SHIPPED, Face, load_faces, split_families, without_clones
 from lightseek.data.packages import sources
 from lightseek.errors import UsageError
 from lightseek.tokenizer import LATIN
@@ -159,6 +159,23 @@ def test_split_depends_on_names_and_seed_only() -> None:
     assert len({tuple(face.family for face in other) for other in others}) > 1
     kept = [face for face in faces if face.family in held or face.family in "ABC"]
     assert {face.family for face in split_families(kept, held_out=3)[1]} == held
+
+
+def test_a_family_under_another_name_is_found(shipped: list[Face], tmp_path: Path) -> None:
+    """Even if its letters are a little bolder, wider, and fewer."""
+    caladea = next(face for face in shipped if face.name == "Caladea Regular")
+    with TTFont(caladea.path) as font:
+        for glyph in ("a", "g", "G"):
+            points, _, _ = font["glyf"][glyph].getCoordinates(font["glyf"])
+            points.scale((1.03, 1.0))
+            font["glyf"][glyph].coordinates = points
+        font["name"].setName("Cambo Copy", 1, 3, 1, 0x409)
+        font.save(tmp_path / "copy.ttf")
+    [copy] = load_faces(tmp_path, LATIN)
+    assert copy.family != caladea.family
+    others = [face for face in shipped if face.family != "Caladea"]
+    assert without_clones([copy, *others], [caladea]) == others
+    assert without_clones(shipped, others) == [f for f in shipped if f.family == "Caladea"]
 
 
 def test_enough_families_are_named() -> None:
