@@ -3,6 +3,7 @@
 Knows names, shapes and files; nothing of models.
 """
 
+import errno
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,21 @@ def read_headers(path: Path) -> dict[str, Header]:
         return {n: Header(tuple(s.get_shape()), s.get_dtype()) for n, s in slices.items()}
 
 
+def write_file(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors to one file.
+
+    Raises:
+        OSError: If the disk is full, or may not be written to.
+    """
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        path.unlink(missing_ok=True)
+        needed = sum(tensor.nbytes for tensor in tensors.values()) / 1e9
+        reason = f"cannot be written: is there room for {needed:.2f} GB? ({error})"
+        raise OSError(errno.ENOSPC, reason, str(path)) from error
+
+
 def write_shards(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
     """Write tensors as they come, one shard of them in memory at a time.
 
@@ -67,18 +83,23 @@ def write_shards(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
 
     def close() -> None:
         unfinished.append(path.with_name(f"{path.stem}-{len(unfinished) + 1:05}.unfinished"))
-        save_file(shard, unfinished[-1], metadata={"format": "pt"})
+        write_file(unfinished[-1], shard)
         shard.clear()
 
-    for name, tensor in tensors:
-        if shard and size + tensor.nbytes > SHARD_BYTES:
-            close()
-            size = 0
-        shard[name] = tensor.contiguous()
-        placed.append((name, len(unfinished)))
-        size += tensor.nbytes
-        total += tensor.nbytes
-    close()
+    try:
+        for name, tensor in tensors:
+            if shard and size + tensor.nbytes > SHARD_BYTES:
+                close()
+                size = 0
+            shard[name] = tensor.contiguous()
+            placed.append((name, len(unfinished)))
+            size += tensor.nbytes
+            total += tensor.nbytes
+        close()
+    except BaseException:
+        for file in unfinished:
+            file.unlink(missing_ok=True)
+        raise
     last = len(unfinished)
     names = [f"{path.stem}-{i + 1:05}-of-{last:05}{path.suffix}" for i in range(last)]
     for file, final in zip(unfinished, names, strict=True):

@@ -85,6 +85,8 @@ class Mode:
     """Most tiles of a page; the official vLLM recipe lowers 9 to 6."""
     fit: Literal["stretch", "pad"]
     """Whether the page view is stretched to the square, or keeps its shape and is padded."""
+    untiled_px: int | None = None
+    """Longest side of a page that has no tiles; none is that of a tile."""
 
 
 MODES: Mapping[str, Mode] = {
@@ -95,7 +97,7 @@ MODES: Mapping[str, Mode] = {
         Mode(name="base", page_px=1024, tile_px=None, max_tiles=0, fit="pad"),
         Mode(name="large", page_px=1280, tile_px=None, max_tiles=0, fit="pad"),
         Mode(name="gundam", page_px=1024, tile_px=640, max_tiles=9, fit="pad"),
-        Mode(name="gundam-m", page_px=1280, tile_px=1024, max_tiles=9, fit="pad"),
+        Mode(name="gundam-m", page_px=1280, tile_px=1024, max_tiles=9, fit="pad", untiled_px=640),
     )
 }
 """The modes of the official family, by name."""
@@ -153,12 +155,12 @@ def choose_grid(width: int, height: int, mode: Mode, *, max_tiles: int | None = 
     """The tile grid whose shape is nearest to that of a page of so many pixels.
 
     Among equally near grids a larger one is taken only if the page has more than half its pixels.
-    `UNTILED` if the mode has no tiles, or the page fits in one. Arguments as for `make_views`.
+    `UNTILED` if the mode has no tiles, or the page is too small. Arguments as for `make_views`.
 
     Raises:
         UsageError: If the page needs tiles and fewer than two are allowed.
     """
-    if mode.tile_px is None or max(width, height) <= mode.tile_px:
+    if mode.tile_px is None or max(width, height) <= (mode.untiled_px or mode.tile_px):
         return UNTILED
     most = mode.max_tiles if max_tiles is None else max_tiles
     if most < 2:  # one tile would only repeat the page view

@@ -6,7 +6,6 @@ device. Tensors that are missing, unexpected or of another shape are told in one
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -24,10 +22,11 @@ from lightseek.hub import fetch
 from lightseek.linear import int8_tensors, pack_int8
 from lightseek.lora import ADAPTERS, has_adapters, load_adapters, merge_adapters, read_settings
 from lightseek.lora import SETTINGS as ADAPTED
+from lightseek.memory import free_memory
 from lightseek.model import LightSeekOCR
 from lightseek.names import UNREAD, official_name
 from lightseek.official import Official, find_official
-from lightseek.shards import Header, check_shapes, find_shards, open_shard, read_headers
+from lightseek.shards import Header, check_shapes, find_shards, open_shard, read_headers, write_file
 from lightseek.tokenizer import SETTINGS, Tokenizer
 
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
@@ -37,7 +36,6 @@ SHIPPED = ("nano",)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 HUB_CARD = (CONFIG, TOKENIZER, SETTINGS, ADAPTED, f"{WEIGHTS}.index.json")
 HUB_FILES = (*HUB_CARD, "*.safetensors")
-MEMINFO = Path("/proc/meminfo")
 
 
 def find_model(name: str | Path, *, hub_files: Sequence[str] = HUB_FILES) -> Path:
@@ -118,14 +116,16 @@ def load_model(
         ModelError: If a file is missing or broken, tensors do not fit the config, or the memory of
             the device is too small.
     """
-    folder = find_model(name)
+    folder = find_model(name, hub_files=HUB_CARD)
     if (folder / ADAPTED).is_file():
-        return _load_adapted(folder, device=device, dtype=dtype)
+        return _load_adapted(find_model(name), device=device, dtype=dtype)
     config, official = read_config(folder)
     tokenizer = Tokenizer.from_folder(folder)
     check_tokenizer(tokenizer, config, official, source=folder / TOKENIZER)
     model = empty_model(config)
     check_memory(model, device=device, dtype=dtype)
+    if is_hub_id(name):  # gigabytes that are fetched only for a model that can be read
+        folder = find_model(name)
     names = official_name if official else str
     load_weights(model, folder / WEIGHTS, device=device, dtype=dtype, name_in_file=names)
     # what a language model computes by itself is in no file
@@ -335,24 +335,6 @@ def check_memory(model: LightSeekOCR, *, device: torch.device, dtype: torch.dtyp
         )
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can be had on a device; none where it does not say."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    try:
-        for line in MEMINFO.read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:  # there is no such file but on Linux
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
 def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
     """Write a model folder in bfloat16; what was there before goes when all of it is written.
 
@@ -368,7 +350,7 @@ def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
     }
     # written beside and moved: a killed run leaves the old model
     unfinished = {name: folder / f"{name}.unfinished" for name in (WEIGHTS, TOKENIZER, CONFIG)}
-    save_file(tensors, unfinished[WEIGHTS])
+    write_file(unfinished[WEIGHTS], tensors)
     tokenizer.save(unfinished[TOKENIZER])
     unfinished[CONFIG].write_text(model.config.to_json(), encoding="utf-8")
     if settings := tokenizer.settings():

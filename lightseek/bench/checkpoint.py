@@ -1,6 +1,7 @@
 """A model folder of any size with random weights, for measuring what needs no true ones."""
 
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor
 
 from lightseek.config import ModelConfig
+from lightseek.errors import UsageError
 from lightseek.shards import write_shards
 from lightseek.tokenizer import character_tokenizer
-from lightseek.weights import CONFIG, TOKENIZER, WEIGHTS, empty_model
+from lightseek.weights import CONFIG, TOKENIZER, WEIGHTS, empty_model, num_bytes
 
 POOL = 2**24
 """Random numbers that are drawn; every tensor is a piece of them, from another place on."""
@@ -32,9 +34,18 @@ def write_random(
         config: Sizes of the model.
         config_text: What stands in its `config.json`, where that is not in our own form.
         name_in_file: What the file calls a tensor of ours.
+
+    Raises:
+        UsageError: If the disk has no room for it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = replace(config, int8=False)
+    needed, free = num_bytes(empty_model(config), torch.bfloat16), shutil.disk_usage(folder).free
+    if needed > free:
+        raise UsageError(
+            f"{folder} has {free / 1e9:.1f} GB free, and a model of {needed / 1e9:.1f} GB is "
+            "written there: name a folder on a larger disk in the environment variable TMPDIR"
+        )
     write_shards(folder / WEIGHTS, _tensors(config, name_in_file))
     character_tokenizer().save(folder / TOKENIZER)
     (folder / CONFIG).write_text(config_text or config.to_json(), encoding="utf-8")

@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "errors",
-    "config document linear names ngrams shards",
+    "config document linear names ngrams official_fields shards",
     "hub",
     "pages tokenizer views blocks grounding official",
     "data eval readings",
-    "attention fusion sequences",
+    "attention fusion sequences memory",
     "encoder decoder language",
     "cross",
     "model",

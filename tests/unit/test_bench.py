@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lightseek.bench.checkpoint import write_random
 from lightseek.bench.measure import Speed, measure, prompt_length, sample_pages
 from lightseek.cli import main
 from lightseek.config import ModelConfig, preset
+from lightseek.errors import UsageError
 from lightseek.info import active
 from lightseek.quantize import quantize
 from lightseek.shards import find_shards
@@ -114,6 +116,13 @@ def test_a_model_is_measured_on_what_it_reads(
     assert (found, views.shape) == (mode, shape)
     seen = empty_model(config).visual_tokens(views[:1])
     assert prompt_length(config) == tokens + 1 == seen.shape[1] + 1
+
+
+def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UsageError, match=r"0\.0 GB free, and a model of 6\.7 GB .* TMPDIR"):
+        write_random(tmp_path, preset("deepseek-ocr"))
 
 
 def test_the_command(folder: Path) -> None:

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import SafetensorsFileMetadata, TensorInfo
 from safetensors.torch import load_file, save_file
 
-from lightseek import weights
+from lightseek import memory, weights
 from lightseek.config import ModelConfig, preset
 from lightseek.errors import ModelError
 from lightseek.info import describe
@@ -198,10 +198,43 @@ class TestConfigs:
         assert field in self.faults(tmp_path, ORIGINAL | {field: value})
 
     @pytest.mark.parametrize(
+        ("tower", "field", "value", "told"),
+        [
+            ("clip-l-14-224", "heads", 7, "clip.dim = 1024 is no multiple of heads = 7"),
+            ("clip-l-14-224", "image_size", 7, "image_size is smaller than a patch"),
+            ("sam_vit_b", "width", 770, "sam.dim = 770 is no multiple of heads = 12"),
+            ("sam_vit_b", "downsample_channels", [-1, -1], "downsample_channels"),
+        ],
+    )
+    def test_sizes_that_do_not_fit_each_other(
+        self, tmp_path: Path, tower: str, field: str, value: Any, told: str
+    ) -> None:
+        data = json.loads(json.dumps(ORIGINAL))
+        data["vision_config"]["width"][tower][field] = value
+        assert told in self.faults(tmp_path, data)
+
+    def test_the_next_version_is_named(self, tmp_path: Path) -> None:
+        data = json.loads(json.dumps(ORIGINAL))
+        width = data["vision_config"]["width"]
+        width["qwen2-0-5b"] = {"dim": 896}
+        del width["clip-l-14-224"]
+        assert "this is DeepSeek-OCR-2" in self.faults(tmp_path, data)
+
+    @pytest.mark.parametrize("tied", [True, False])
+    def test_what_transformers_ties_by_is_at_the_top(self, tmp_path: Path, tied: bool) -> None:
+        text = TRANSFORMERS["text_config"] | {"tie_word_embeddings": not tied}
+        write_config(tmp_path, TRANSFORMERS | {"tie_word_embeddings": tied, "text_config": text})
+        found = find_official(tmp_path / CONFIG)
+        assert found is not None
+        assert found.config.decoder.tied_head is tied
+
+    @pytest.mark.parametrize(
         ("part", "field", "value"),
         [
             ("text_config", "mlp_layer_types", ["sparse", "dense"]),
             ("text_config", "layer_types", ["full_attention", "reference_sliding_attention"]),
+            ("text_config", "layer_types", []),
+            ("text_config", "layer_types", ["full_attention"]),
             ("vision_config", "colour", "blue"),
         ],
     )
@@ -322,18 +355,39 @@ class TestMemory:
     ) -> None:
         path = tmp_path / "meminfo"
         path.write_text("MemTotal: 9 kB\nMemAvailable:     2048 kB\n", encoding="utf-8")
-        monkeypatch.setattr(weights, "MEMINFO", path)
-        assert weights.free_memory(CPU) == 2048 * 1024
+        monkeypatch.setattr(memory, "MEMINFO", path)
+        monkeypatch.setattr(memory, "CONTAINER", tmp_path / "none")
+        assert memory.free_memory(CPU) == 2048 * 1024
+
+    @pytest.mark.parametrize("form", ["new", "old"])
+    def test_a_container_may_use_less(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+    ) -> None:
+        monkeypatch.setattr(memory, "CONTAINER", tmp_path)
+        limit, used, stat = tmp_path / "memory.max", tmp_path / "memory.current", "inactive_file"
+        if form == "old":
+            folder = tmp_path / "memory"
+            folder.mkdir()
+            limit, used = folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes"
+            stat = "total_inactive_file"
+        limit.write_text("90000\n")
+        used.write_text("50000\n")
+        limit.with_name("memory.stat").write_text(f"anon 7\n{stat} 20000\n")
+        assert memory.free_memory(CPU) == 60000
+        limit.write_text("max\n")
+        if form == "new":
+            assert memory.free_memory(CPU) != 60000
 
     def test_elsewhere_all_memory_counts(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(weights, "MEMINFO", tmp_path / "none")
+        monkeypatch.setattr(memory, "MEMINFO", tmp_path / "none")
+        monkeypatch.setattr(memory, "CONTAINER", tmp_path / "none")
         sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 10}
-        monkeypatch.setattr(weights, "os", SimpleNamespace(sysconf=sizes.__getitem__))
-        assert weights.free_memory(CPU) == 40960
-        monkeypatch.setattr(weights, "os", SimpleNamespace())
-        assert weights.free_memory(CPU) is None
+        monkeypatch.setattr(memory, "os", SimpleNamespace(sysconf=sizes.__getitem__))
+        assert memory.free_memory(CPU) == 40960
+        monkeypatch.setattr(memory, "os", SimpleNamespace())
+        assert memory.free_memory(CPU) is None
 
     def test_the_true_size_needs_6_7_gb(self) -> None:
         model = empty_model(preset("deepseek-ocr"))
@@ -384,6 +438,24 @@ class TestHub:
         (cached / WEIGHTS).unlink()
         with pytest.raises(ModelError, match="is not cached and cannot be fetched"):
             describe("someone/tiny")
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [({"n_group": 2}, "n_group"), ({"eos_token_id": 77}, "the eos token"), ({}, "GB free")],
+    )
+    def test_weights_are_fetched_for_a_model_that_can_be_read(
+        self, cached: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], told: str
+    ) -> None:
+        fetched: list[str] = []
+        monkeypatch.setattr(weights, "fetch", lambda hub_id, files: fetched.extend(files) or cached)
+        load("someone/tiny")
+        assert "*.safetensors" in fetched
+        fetched.clear()
+        data = json.loads((cached / CONFIG).read_text(encoding="utf-8"))
+        write_config(cached, data | change)
+        monkeypatch.setattr(weights, "free_memory", lambda device: 1000)
+        assert told in refused("someone/tiny")
+        assert "*.safetensors" not in fetched
 
     def test_one_that_is_not_says_what_to_do(self, cache: Path) -> None:
         message = refused("deepseek-ai/DeepSeek-OCR")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -200,6 +201,21 @@ class TestMistakes:
         (tmp_path / CONFIG).write_text(json.dumps({**config, "int8": False}))
         with pytest.raises(ModelError, match=r"unexpected: .*scale"):
             load_model(tmp_path, device=CPU, dtype=torch.float32)
+
+    def test_a_full_disk(
+        self, official_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fill(tensors: object, path: Path, **options: object) -> None:
+            path.write_bytes(b"half")
+            raise SafetensorError("I/O error: No space left on device")
+
+        arguments = ["quantize", str(official_folder), str(tmp_path / "small"), "--int8"]
+        with monkeypatch.context() as patch:
+            patch.setattr("lightseek.shards.save_file", fill)
+            result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 1
+        assert "cannot be written: is there room for" in result.output
+        assert CliRunner().invoke(main, arguments).exit_code == 0, "nothing was left there"
 
     def test_the_command(self, official_folder: Path, tmp_path: Path) -> None:
         arguments = ["quantize", str(official_folder), str(tmp_path / "small"), "--int8"]

@@ -136,10 +136,13 @@ def test_valid_tokens_of_tiles_and_of_stretched_pages_are_all_of_them():
 
 
 def official_grid(width: int, height: int, tile_px: int, most: int) -> tuple[int, int]:
-    """The rule as published: walk the grids by area, keep the best so far."""
+    """The rule as published: walk the grids by area, keep the best so far.
+
+    What has no tiles does not depend on their size there: 640 px in every mode.
+    """
     ratios = {(i, j) for i in range(1, most + 1) for j in range(1, most + 1) if 2 <= i * j <= most}
     best, best_gap = (1, 1), math.inf
-    if width <= tile_px and height <= tile_px:
+    if width <= 640 and height <= 640:
         return best
     for i, j in sorted(ratios, key=math.prod):
         gap = abs(width / height - i / j)

@@ -104,12 +104,12 @@ def test_a_failed_save_leaves_the_old_model(
 ) -> None:
     before = load(folder)
 
-    def no_room(what: object, path: Path) -> None:
+    def no_room(what: object, path: Path, **options: object) -> None:
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
     if writer == "weights":
-        monkeypatch.setattr(weights, "save_file", no_room)
+        monkeypatch.setattr("lightseek.shards.save_file", no_room)
     else:
         monkeypatch.setattr(Tokenizer, "save", no_room)
     with pytest.raises(OSError, match="no space"):
