@@ -11,7 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    NonNegativeInt,
+    PositiveInt,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 
 from lightseek.errors import ModelError, UsageError
 
@@ -35,9 +43,9 @@ class Rows:
     """A size in rows and columns."""
 
     __pydantic_config__: ClassVar = STRICT
-    rows: int
+    rows: PositiveInt
     """Down."""
-    cols: int
+    cols: PositiveInt
     """Across."""
 
 
@@ -46,9 +54,9 @@ class StemStage:
     """A 3x3 convolution of stride 2 and the residual blocks after it."""
 
     __pydantic_config__: ClassVar = STRICT
-    dim: int
+    dim: PositiveInt
     """Channels."""
-    residuals: int
+    residuals: NonNegativeInt
     """Blocks after the convolution."""
 
 
@@ -57,17 +65,17 @@ class SamConfig:
     """The window-attention stage: 16 px patches to local features."""
 
     __pydantic_config__: ClassVar = STRICT
-    channels: int
+    channels: PositiveInt
     """1 reads grey, 3 reads colour."""
     stem: tuple[StemStage, ...]
     """Stages before the last, which has `dim` channels; none is one 16x16 convolution."""
-    dim: int
+    dim: PositiveInt
     """Width of a patch's vector."""
-    depth: int
+    depth: PositiveInt
     """Blocks."""
-    heads: int
+    heads: PositiveInt
     """Of attention."""
-    mlp_dim: int
+    mlp_dim: PositiveInt
     """Width inside the feed-forward."""
     activation: Activation
     """Inside the feed-forward."""
@@ -83,7 +91,7 @@ class SamConfig:
     """Blocks that attend over the whole view."""
     relative_position: bool
     """Whether attention scores how far apart two patches lie."""
-    neck_dim: int | None = None
+    neck_dim: PositiveInt | None = None
     """Channels after the neck; none is no neck."""
 
 
@@ -92,9 +100,9 @@ class CompressorConfig:
     """Two convolutions of stride 2: sixteen patches become one token."""
 
     __pydantic_config__: ClassVar = STRICT
-    hidden_dim: int
+    hidden_dim: PositiveInt
     """Channels between the two."""
-    dim: int
+    dim: PositiveInt
     """Channels after both."""
     norm: bool
     """Biases, and a norm with ReLU between the two."""
@@ -105,13 +113,13 @@ class ClipConfig:
     """The global stage, over compressed tokens."""
 
     __pydantic_config__: ClassVar = STRICT
-    dim: int
+    dim: PositiveInt
     """Width of a token."""
-    depth: int
+    depth: PositiveInt
     """Blocks."""
-    heads: int
+    heads: PositiveInt
     """Of attention."""
-    mlp_dim: int
+    mlp_dim: PositiveInt
     """Width inside the feed-forward."""
     activation: Activation
     """Inside the feed-forward."""
@@ -125,7 +133,7 @@ class ClipConfig:
     """Whether one more token attends, which stands for the whole view."""
     pre_norm: bool
     """Whether tokens are normed before the first block."""
-    patch_px: int | None = None
+    patch_px: PositiveInt | None = None
     """Patches of the embedding that compressed tokens bypass, kept in official files; or none."""
 
 
@@ -134,11 +142,11 @@ class PlaceConfig:
     """Heads that say where each character stands."""
 
     __pydantic_config__: ClassVar = STRICT
-    x_bins: int
+    x_bins: PositiveInt
     """Places across."""
-    y_bins: int
+    y_bins: PositiveInt
     """Places down."""
-    bin_px: int
+    bin_px: PositiveInt
     """Side of a place in pixels."""
 
 
@@ -147,15 +155,15 @@ class MoeConfig:
     """Feed-forward by a few of many experts."""
 
     __pydantic_config__: ClassVar = STRICT
-    experts: int
+    experts: PositiveInt
     """Experts of a layer."""
-    active: int
+    active: PositiveInt
     """Experts a token is sent to."""
-    expert_dim: int
+    expert_dim: PositiveInt
     """Width inside each."""
-    shared_dim: int
+    shared_dim: PositiveInt
     """Width of the feed-forward that every token passes."""
-    dense_layers: int
+    dense_layers: NonNegativeInt
     """First layers that have a plain feed-forward."""
 
 
@@ -164,15 +172,15 @@ class DecoderConfig:
     """The language model."""
 
     __pydantic_config__: ClassVar = STRICT
-    vocab_size: int
+    vocab_size: PositiveInt
     """Tokens that can be read and written."""
-    dim: int
+    dim: PositiveInt
     """Width of a token."""
-    depth: int
+    depth: PositiveInt
     """Layers."""
-    heads: int
+    heads: PositiveInt
     """Of attention."""
-    mlp_dim: int
+    mlp_dim: PositiveInt
     """Width inside the feed-forward."""
     feed_forward: Literal["relu2", "swiglu"]
     """Its activation: ReLU squared, or SiLU with a gate."""
@@ -184,7 +192,7 @@ class DecoderConfig:
     """Whether linear layers have biases."""
     rope_base: float
     """Of the rotary positions: the slowest turns once in about six times as many tokens."""
-    max_positions: int
+    max_positions: PositiveInt
     """Longest sequence."""
     tied_head: bool
     """Whether the embedding is the head as well."""
@@ -192,7 +200,7 @@ class DecoderConfig:
     """Whether visual tokens see each other both ways."""
     row_marks: bool
     """Learned markers after each row of visual tokens and between views."""
-    sliding_window: int | None = None
+    sliding_window: PositiveInt | None = None
     """Output tokens that an output token sees, the prompt always visible; none is all."""
     place: PlaceConfig | None = None
     moe: MoeConfig | None = None
@@ -207,11 +215,11 @@ class LanguageConfig:
     __pydantic_config__: ClassVar = STRICT
     transformers: dict[str, Any]
     """Its own `config.json`, which has every size that it alone needs."""
-    vocab_size: int
+    vocab_size: PositiveInt
     """Rows of the embedding: its own, and those of tokens that reading adds."""
-    dim: int
+    dim: PositiveInt
     """Width of a token."""
-    max_positions: int
+    max_positions: PositiveInt
     """Longest sequence."""
     tied_head: bool
     """Whether the embedding is the head as well."""
@@ -220,23 +228,7 @@ class LanguageConfig:
     sliding_window: ClassVar[int | None] = None
     place: ClassVar[PlaceConfig | None] = None
     moe: ClassVar[MoeConfig | None] = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoraConfig:
-    """Adapters: matrices of low rank beside those of a model (arXiv 2106.09685)."""
-
-    __pydantic_config__: ClassVar = STRICT
-    rank: int
-    """Width of the small matrices."""
-    alpha: float
-    """What they add is scaled by this over the rank."""
-    dropout: float
-    """Share of inputs that an adapter does not see while it learns."""
-    targets: tuple[str, ...]
-    """Names of the layers that get one, such as `query` or `q_proj`."""
-    parts: tuple[str, ...] = ("decoder",)
-    """Parts of the model that these layers are looked for in; all else of them is frozen."""
+    cross_attention: ClassVar[bool] = False
 
 
 def _decoder_kind(data: Any) -> str:
@@ -267,6 +259,8 @@ class ModelConfig:
     decoder: AnyDecoderConfig
     mode: str
     """How a page is cut into views when nothing is asked for."""
+    prompt: str | None = None
+    """What it is asked when nothing is; none is what the official family was published with."""
     int8: bool = False
     """Whether the matrices of the decoder are held in 8 bits."""
     fusion: Literal["channels", "sequence"] = "channels"
@@ -279,13 +273,19 @@ class ModelConfig:
             if part.heads < 1 or part.dim % part.heads:
                 kind = type(part).__name__.removesuffix("Config").lower()
                 raise ValueError(f"{kind}.dim = {part.dim} is no multiple of heads = {part.heads}")
-        if self.fusion != "sequence" and any(part.cross_attention for part in own):
+        if self.fusion != "sequence" and self.decoder.cross_attention:
             raise ValueError("cross-attention looks at the two maps of fusion = 'sequence'")
+        if self.fusion == "sequence" and self.decoder.row_marks:
+            raise ValueError("row_marks are for one token a place: fusion = 'channels'")
 
     @property
     def fused_dim(self) -> int:
         """Channels of CLIP and compressor features side by side."""
         return self.clip.dim + self.compressor.dim
+
+    def positions(self, prompt: int) -> int:
+        """Those that a prompt of so many embeddings takes: what is looked at from beside, none."""
+        return 1 if self.decoder.cross_attention else prompt
 
     def to_json(self) -> str:
         """The text of a `config.json`."""

@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 
 from lightseek.document import Document, Page, Region
-from lightseek.grounding import FIGURES
+from lightseek.grounding import is_figure
 from lightseek.pages import PageImage, Source, open_pages
 
 
@@ -42,7 +43,7 @@ def crop_figures(
 
 
 def _is_figure(region: Region) -> bool:
-    return region.label in FIGURES and region.box.width >= 1 and region.box.height >= 1
+    return is_figure(region.label) and region.box.width >= 1 and region.box.height >= 1
 
 
 def _crop(page: Page, image: Image.Image, target: Path, beside: Path) -> Page:
@@ -60,5 +61,5 @@ def _crop(page: Page, image: Image.Image, target: Path, beside: Path) -> Page:
 
 
 def _link(label: str, path: Path, beside: Path, text: str | None) -> str:
-    link = f"![{label}]({Path(os.path.relpath(path, beside)).as_posix()})"
+    link = f"![{label}]({quote(Path(os.path.relpath(path, beside)).as_posix())})"
     return f"{link}\n\n{text}" if text else link

@@ -50,6 +50,8 @@ class Decoding:
             self.top_p is not None and self.top_p <= 0
         ):
             raise UsageError("top_k starts at 1, top_p above 0: leave them out to draw among all")
+        if self.temperature == 0 and (self.top_k, self.top_p) != (None, None):
+            raise UsageError("top_k and top_p are for drawing tokens: give a temperature above 0")
 
 
 @dataclass(frozen=True, slots=True)

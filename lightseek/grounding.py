@@ -8,7 +8,8 @@ on the page each part stands, in thousandths of its sides:
     <|det|>title [113, 80, 886, 120]<|/det|># A title            Unlimited-OCR
 
 It is taken apart mark by mark and never evaluated. Whatever a model writes gives regions: broken
-boxes become the whole page, and no text is dropped. Knows nothing of models or images.
+boxes become the whole page, and no text is dropped; a reference with text behind it is its label.
+Knows nothing of models or images.
 """
 
 import re
@@ -74,7 +75,8 @@ def find_prompt(text: str) -> str:
         if not colon or not words.strip():
             raise UsageError("say what to locate: locate:some words")
         text = PROMPTS["locate"].replace(WANTED, words.strip())
-    prompt = PROMPTS.get(text, text)
+    # stripped as the official code does: a space at the end would be a token
+    prompt = PROMPTS.get(text, text).strip()
     if prompt.count(IMAGE) != 1:
         raise UsageError(
             f"a prompt needs one {IMAGE} where the page goes, {text!r} has {prompt.count(IMAGE)}: "
@@ -108,7 +110,7 @@ def parse_answer(
             for box in boxes[1:]:
                 around = around.union(box)
             regions.append(_region(label or "text", around, text, sure(part.start, part.stop)))
-        elif _is_label(label):
+        elif part.named or _is_label(label):
             regions += [_region(label, box, "") for box in boxes if part.quads]
         elif label:
             # what was asked for, or a line of text that is its own reference
@@ -125,6 +127,8 @@ class _Part:
     quads: list[tuple[float, ...]] = field(default_factory=list)
     text: str = ""
     has_box: bool = False
+    named: bool = False
+    """Whether the label stands in the mark of the box, where text never does."""
     start: int = 0
     """Place in the answer of the text, or of the label while there is none."""
     stop: int = 0
@@ -155,6 +159,7 @@ def _parts(answer: str) -> Iterator[_Part]:
             part.start, part.stop = stop - len(piece), stop
         elif inside == "<|det|>":
             label, quads, rest = _read_box(piece)
+            part.named |= bool(label) and not part.label
             part.label = part.label or label
             part.add(rest, stop)
             part.quads += quads
@@ -186,7 +191,12 @@ def _to_page(quad: tuple[float, ...], page: Box) -> Box:
 
 
 def _is_label(text: str) -> bool:
-    return text in LABELS or text.rpartition("_")[2] in LABELS
+    return text.rpartition("_")[2] in LABELS or text in LABELS
+
+
+def is_figure(label: str) -> bool:
+    """Whether a label is that of a picture, such as `image` and `header_image`."""
+    return label.rpartition("_")[2] in FIGURES
 
 
 def _region(label: str, box: Box, text: str, confidence: float | None = None) -> Region:

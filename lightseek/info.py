@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from lightseek.config import DecoderConfig, ModelConfig, names_preset, preset
+from lightseek.config import ModelConfig, names_preset, preset
 from lightseek.fusion import SCALES
 from lightseek.hub import fetch_headers
 from lightseek.model import LightSeekOCR
@@ -172,8 +172,7 @@ def _modes(config: ModelConfig) -> dict[str, PageCost | None]:
 def _plain_cost(mode: Mode, config: ModelConfig) -> PageCost:
     """Of models whose pages are one view, with nothing between its visual tokens."""
     visual = num_visual_tokens(mode, UNTILED) * SCALES[config.fusion]
-    looks = isinstance(config.decoder, DecoderConfig) and config.decoder.cross_attention
-    positions = 0 if looks else visual
+    positions = 0 if config.decoder.cross_attention else visual
     return PageCost((visual, visual), (positions, positions))
 
 

@@ -10,20 +10,38 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field, PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lightseek.config import STRICT, LoraConfig, validate
+from lightseek.config import STRICT, validate
 from lightseek.errors import ModelError, UsageError, require
 from lightseek.linear import Int8Linear
 from lightseek.model import LightSeekOCR
 
 SETTINGS, ADAPTERS = "adapters.json", "adapters.safetensors"
 _MARK = ".lora_"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraConfig:
+    """Adapters: matrices of low rank beside those of a model (arXiv 2106.09685)."""
+
+    __pydantic_config__: ClassVar = STRICT
+    rank: PositiveInt
+    """Width of the small matrices."""
+    alpha: float
+    """What they add is scaled by this over the rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    """Share of inputs that an adapter does not see while it learns."""
+    targets: tuple[str, ...]
+    """Names of the layers that get one, such as `query` or `q_proj`."""
+    parts: tuple[str, ...] = ("decoder",)
+    """Parts of the model that these layers are looked for in; all else of them is frozen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +54,8 @@ class Settings:
     mode: str
     """How pages were cut into views."""
     lora: LoraConfig
+    prompt: str | None = None
+    """What was asked of them."""
 
 
 def is_adapter(name: str) -> bool:
@@ -187,4 +207,4 @@ def load_adapters(folder: Path, model: LightSeekOCR) -> None:
     with torch.no_grad():
         for name, tensor in learnt.items():
             parameters[name].copy_(tensor)
-    model.config = replace(model.config, mode=settings.mode)
+    model.config = replace(model.config, mode=settings.mode, prompt=settings.prompt)

@@ -146,6 +146,7 @@ def find_look(
     slides = config.decoder.sliding_window is not None
     # vLLM recipes: DeepSeek-OCR's for images, Unlimited-OCR's for single pages
     own = "35/128" if slides else "30/90"
+    own_prompt = config.prompt or ("parse" if slides else "markdown")
     cells = frozenset(tokenizer.ids[cell] for cell in ("<td>", "</td>") if cell in tokenizer.ids)
     chosen = as_looked_at(find_mode(mode or config.mode), config.decoder.sliding_window)
     if not config.decoder.row_marks and (prompt is not None or chosen.tile_px is not None):
@@ -157,7 +158,7 @@ def find_look(
     return Look(
         mode=chosen,
         max_tiles=max_tiles,
-        prompt=find_prompt(("parse" if slides else "markdown") if prompt is None else prompt),
+        prompt=find_prompt(own_prompt if prompt is None else prompt),
         decoding=Decoding(
             max_tokens=config.decoder.max_positions if max_tokens is None else max_tokens,
             ban=find_ban(ngram or own, except_ids=cells),
@@ -205,18 +206,18 @@ def read_views(
     seen = encode_pages(model, pages)
     prompts = [make_prompt(model, tokenizer, visual, look.prompt)[0] for visual in seen]
     most = model.config.decoder.max_positions
-    fitting = [prompt for prompt in prompts if len(prompt) < most]
+    taken = [model.config.positions(len(prompt)) for prompt in prompts]
+    fitting = [prompt for prompt, length in zip(prompts, taken, strict=True) if length < most]
     answers = iter(_answers(model, tokenizer, fitting, look) if fitting else [])
-    return [
-        next(answers) if len(prompt) < most else _no_answer(len(prompt), most) for prompt in prompts
-    ]
+    return [next(answers) if length < most else _no_answer(length, most) for length in taken]
 
 
 def _answers(
     model: LightSeekOCR, tokenizer: Tokenizer, prompts: Sequence[Float[Tensor, "_ D"]], look: Look
 ) -> list[Answer]:
     most = model.config.decoder.max_positions
-    rooms = [min(look.decoding.max_tokens, most - len(prompt)) for prompt in prompts]
+    taken = (model.config.positions(len(prompt)) for prompt in prompts)
+    rooms = [min(look.decoding.max_tokens, most - length) for length in taken]
     together, padding = pad_left(prompts)
     decoding = replace(look.decoding, max_tokens=max(rooms))
     results = generate(model, together, tokenizer.eos_id, decoding, padding)

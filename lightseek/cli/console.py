@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from lightseek.ocr import OCR
 
 
+def whole_prompt(context: object, option: object, value: str | None) -> str | None:
+    """A prompt in full: known to be one before a model is loaded.
+
+    In the quotes of a shell, a line end is a backslash and an n.
+    """
+    from lightseek.grounding import find_prompt
+
+    return None if value is None else find_prompt(value.replace(r"\n", "\n"))
+
+
 def load_reader(model: str, device: str | None, dtype: str | None = None) -> "OCR":
     """Load a model, with a note that it takes a moment."""
     console = Console(stderr=True)

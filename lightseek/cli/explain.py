@@ -19,7 +19,12 @@ from lightseek.cli import console as stderr
 )
 @click.option("--page", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--mode", help="How the page is cut into views. [default: the model's own]")
-@click.option("--prompt", metavar="NAME|TEXT", help="What to ask. [default: the text alone]")
+@click.option(
+    "--prompt",
+    metavar="NAME|TEXT",
+    callback=stderr.whole_prompt,
+    help="What to ask. [default: the text alone]",
+)
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), metavar="N", help="Give the page up after N tokens."
 )

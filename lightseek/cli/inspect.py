@@ -1,6 +1,8 @@
 """`lightseek info` and `lightseek eval`: what a model is, and how well it reads."""
 
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,11 +10,13 @@ import click
 from rich.console import Console
 
 from lightseek.cli import console as stderr
-from lightseek.cli.console import complain, progress_bar
+from lightseek.cli.console import complain, progress_bar, whole_prompt
+from lightseek.document import Document
 
 if TYPE_CHECKING:
     from lightseek.eval.report import Report
     from lightseek.eval.suite import Engine
+    from lightseek.ocr import OCR
 
 
 @click.command()
@@ -47,6 +51,12 @@ def info(model: str, json_: bool) -> None:
     "again to compare. [default: nano]",
 )
 @click.option("--device", help="Of models: cpu, cuda or mps. [default: the GPU if there is one]")
+@click.option(
+    "--prompt",
+    metavar="NAME|TEXT",
+    callback=whole_prompt,
+    help="What to ask models of the official family. [default: each one's own]",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Files of each set to read.")
 @click.option(
     "--worst",
@@ -60,6 +70,7 @@ def evaluate(
     folders: tuple[Path, ...],
     names: tuple[str, ...],
     device: str | None,
+    prompt: str | None,
     limit: int | None,
     worst: int,
     json_: bool,
@@ -76,7 +87,7 @@ def evaluate(
     """
     from lightseek.eval.suite import evaluate as run
 
-    engines = load_engines(names, device)
+    engines = load_engines(names, device, prompt)
     with progress_bar() as bar:
         task = bar.add_task("reading", total=None)
 
@@ -89,7 +100,23 @@ def evaluate(
     sys.exit(int(report.failed > 0))
 
 
-def load_engines(names: tuple[str, ...], device: str | None) -> dict[str, "Engine"]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model that is asked something of one's own."""
+
+    ocr: "OCR"
+    prompt: str
+
+    def read_all(self, sources: Sequence[Path], /) -> Iterator[Document]:
+        """As an `Engine` reads."""
+        from lightseek.ocr import Reading
+
+        return self.ocr.read_all(sources, reading=Reading(prompt=self.prompt))
+
+
+def load_engines(
+    names: tuple[str, ...], device: str | None, prompt: str | None
+) -> dict[str, "Engine"]:
     """Peers and models, by the names of the report."""
     from lightseek.eval.peers import PEERS
     from lightseek.eval.report import Machine
@@ -100,7 +127,9 @@ def load_engines(names: tuple[str, ...], device: str | None) -> dict[str, "Engin
             peer = PEERS[name](Machine.here().threads)
             engines[peer.name] = peer
         else:
-            engines[name] = stderr.load_reader(name, device)
+            ocr = stderr.load_reader(name, device)
+            takes_prompt = ocr.model.config.decoder.row_marks
+            engines[name] = ocr if prompt is None or not takes_prompt else Asked(ocr, prompt)
     return engines
 
 

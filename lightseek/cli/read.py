@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lightseek.cli import console as stderr
-from lightseek.cli.console import complain, progress_bar
+from lightseek.cli.console import complain, progress_bar, whole_prompt
 from lightseek.document import Document, Page, Status
 from lightseek.errors import UsageError
 
@@ -54,7 +54,10 @@ RENDER: dict[str, Callable[[Document], str]] = {
 )
 @click.option("--mode", help="How pages are cut into views. [default: the model's own]")
 @click.option(
-    "--prompt", metavar="NAME|TEXT", help="What to ask: markdown, free, ..., or text with <image>."
+    "--prompt",
+    metavar="NAME|TEXT",
+    callback=whole_prompt,
+    help="What to ask: markdown, free, ..., or text with <image>.",
 )
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), metavar="N", help="Give a page up after N tokens."
@@ -121,13 +124,13 @@ def read(
     render = RENDER[format_]
     if format_ == "json" and targets is None and len(files) > 1:
         render = json_line
-    ocr = stderr.load_reader(model, device, dtype)
     from lightseek.ocr import Reading
 
+    reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch, ngram)
+    ocr = stderr.load_reader(model, device, dtype)
     failed = False
     with progress_bar() as bar:
         task = bar.add_task("reading", total=len(files))
-        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch, ngram)
 
         def on_page(source: str, page: Page) -> None:
             bar.update(task, description=f"{Path(source).name} page {page.number}")

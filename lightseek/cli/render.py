@@ -182,6 +182,12 @@ def page_names(folder: Path, count: int) -> list[str]:
 @setting_options
 @click.option("--mode", help="How pages are cut into views. [default: the model's own]")
 @click.option(
+    "--prompt",
+    metavar="NAME|TEXT",
+    callback=stderr.whole_prompt,
+    help="What to ask. [default: the model's own]",
+)
+@click.option(
     "--model", default="nano", show_default=True, help="A name, a model folder or a hub id."
 )
 @click.option(
@@ -192,6 +198,7 @@ def page_names(folder: Path, count: int) -> list[str]:
 def roundtrip(
     text: str,
     mode: str | None,
+    prompt: str | None,
     model: str,
     max_tokens: int | None,
     device: str | None,
@@ -220,7 +227,7 @@ def roundtrip(
     documents, tokens = [], 0
     for page in pages:
         picture = page.picture
-        documents.append(ocr.read(picture, mode=mode, max_tokens=max_tokens))
+        documents.append(ocr.read(picture, mode=mode, prompt=prompt, max_tokens=max_tokens))
         tokens += visual_tokens(picture, cutting) * scales
     result = compare(
         documents,

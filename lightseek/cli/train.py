@@ -66,14 +66,16 @@ def train(
     lightseek pause runs/nano; make test; lightseek resume runs/nano
     lightseek read page.png --model runs/nano/model
     """
-    from lightseek.train.pages.recipe import PageRecipe, load_any
+    from lightseek.train.pages.recipe import PageRecipe, PartsRecipe, load_any
     from lightseek.weights import find_device
 
     loaded = load_any(recipe, overrides)
     where = find_device(device).type
     if isinstance(loaded, PageRecipe):
         if start is not None:
-            loaded = replace(loaded, model=start)
+            # it has parts of its own
+            parts = PartsRecipe(encoder=loaded.parts.encoder)
+            loaded = replace(loaded, model=start, parts=parts)
         _train_pages(loaded, output, where, processes or 1, save_minutes, stop_after)
         return
     from lightseek.train.run import train as train_strips

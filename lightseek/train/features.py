@@ -80,9 +80,8 @@ def hash_encoder(config: ModelConfig, tensors: Iterable[tuple[str, Tensor]]) -> 
         config: Of the model; what it says of the decoder does not count.
         tensors: Names, from within the encoder, and weights, in whatever precision they are held.
     """
-    sizes = {
-        k: v for k, v in asdict(config).items() if k not in ("name", "decoder", "mode", "int8")
-    }
+    others = ("name", "decoder", "mode", "prompt", "int8")
+    sizes = {key: value for key, value in asdict(config).items() if key not in others}
     digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode())
     for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())

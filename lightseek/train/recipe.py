@@ -11,13 +11,15 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from lightseek.config import STRICT, TOKEN_PX, LoraConfig, validate
+from lightseek.config import STRICT, TOKEN_PX, validate
 from lightseek.errors import ModelError, UsageError
+from lightseek.lora import LoraConfig
 
 UNIT_PX = 256
 """Width of one unit of work."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Width = Annotated[int, Field(gt=0, multiple_of=TOKEN_PX)]
 
 
@@ -120,7 +122,7 @@ class Recipe:
     __pydantic_config__: ClassVar = STRICT
     model: str
     """A preset, or a file of sizes like those of the presets."""
-    seed: int
+    seed: Seed
     """Another seed draws other strips and other first weights."""
     steps: PositiveInt
     """Length of the run."""

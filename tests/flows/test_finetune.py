@@ -12,12 +12,13 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from lightseek.config import LoraConfig, ModelConfig, load_config
+from lightseek.config import ModelConfig, load_config
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.errors import ModelError, UsageError
 from lightseek.info import describe
 from lightseek.linear import Int8Linear, Linear
 from lightseek.lora import (
+    LoraConfig,
     Settings,
     add_adapters,
     has_adapters,

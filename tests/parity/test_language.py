@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightseek.config import LoraConfig, ModelConfig
+from lightseek.config import ModelConfig
 from lightseek.errors import ModelError, UsageError
 from lightseek.generate import Decoding, generate
 from lightseek.info import describe
 from lightseek.lora import (
+    LoraConfig,
     Settings,
     add_adapters,
     has_adapters,

@@ -1,16 +1,19 @@
 """Pages through a model of LightSeek's own architecture: one view, no prompt."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from lightseek import OCR
+from lightseek.config import ModelConfig
 from lightseek.document import Status
 from lightseek.errors import UsageError
 from lightseek.info import describe
 from lightseek.model import LightSeekOCR
-from lightseek.reader import encode_pages, make_prompt
+from lightseek.reader import encode_pages, find_look, make_prompt, read_views
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import MODES, make_views
 from lightseek.weights import save_model
@@ -52,6 +55,16 @@ def test_a_page_is_read_whole(ocr: OCR) -> None:
 def test_prompts_and_tiles_are_refused(ocr: OCR, wrong: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="takes no prompt and no tiles"):
         ocr.read(picture(), **wrong)
+
+
+def test_the_page_takes_no_positions_of_the_text(ocr: OCR, tiny_base_config: ModelConfig) -> None:
+    decoder = replace(tiny_base_config.decoder, max_positions=9)
+    model = LightSeekOCR(replace(tiny_base_config, decoder=decoder)).eval()
+    model.load_state_dict(ocr.model.state_dict())
+    look = find_look(model, ocr.tokenizer, mode="tiny")
+    [answer] = read_views(model, ocr.tokenizer, [make_views(picture(), MODES["tiny"])], look)
+    assert answer.reason is None
+    assert len(answer.ends) == 8
 
 
 def test_the_card_counts_both_maps() -> None:

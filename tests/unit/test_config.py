@@ -143,7 +143,7 @@ def test_a_wrong_value_is_refused_with_its_place(
 
 
 @pytest.mark.parametrize("part", ["sam", "clip", "decoder"])
-@pytest.mark.parametrize("heads", [0, 5])
+@pytest.mark.parametrize("heads", [5, 7])
 def test_heads_that_do_not_divide_the_width_are_refused(
     tiny_config: ModelConfig, part: str, heads: int
 ) -> None:
@@ -194,6 +194,28 @@ def test_a_language_model_is_told_from_a_decoder_of_ours(tiny_base_config: Model
     message = refused(data)
     assert "decoder.wide" in message
     assert "decoder.dim" in message
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "wrong"),
+    [
+        ("sam", "channels", 0),
+        ("sam", "window", {"rows": -1, "cols": 2}),
+        ("decoder", "vocab_size", -1),
+        ("decoder", "max_positions", 0),
+    ],
+)
+def test_sizes_are_above_zero(
+    tiny_config: ModelConfig, part: str, field: str, wrong: object
+) -> None:
+    data = plain(tiny_config)
+    data[part][field] = wrong
+    assert f"{part}.{field}" in refused(data)
+
+
+def test_rows_are_marked_where_a_place_is_one_token(tiny_official_config: ModelConfig) -> None:
+    data = plain(tiny_official_config) | {"fusion": "sequence"}
+    assert "row_marks are for one token a place" in refused(data)
 
 
 def test_cross_attention_needs_two_maps(tiny_base_config: ModelConfig) -> None:

@@ -529,6 +529,8 @@ def test_places_lie_between_likely_bins(tiny_model: LightSeekOCR, beams: int) ->
         {"max_tokens": 5, "beams": 0},
         {"max_tokens": 5, "beams": 2, "temperature": 0.5},
         {"max_tokens": 5, "temperature": -0.1},
+        {"max_tokens": 5, "top_k": 3},
+        {"max_tokens": 5, "top_p": 0.5},
         {"max_tokens": 5, "temperature": 1.0, "top_k": 0},
         {"max_tokens": 5, "temperature": 1.0, "top_p": 0.0},
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from lightseek.document import Box, Region
 from lightseek.errors import UsageError
-from lightseek.grounding import FIGURES, PROMPTS, find_prompt, parse_answer
+from lightseek.grounding import LABELS, PROMPTS, find_prompt, is_figure, parse_answer
 
 PAGE = Box(0, 0, 1998, 999)
 """Twice as wide as answers count, and as high."""
@@ -57,6 +57,11 @@ class TestDialects:
     def test_a_thing_that_is_found_twice(self) -> None:
         answer = "<|ref|>the fox<|/ref|><|det|>[[1, 2, 3, 4], [5, 6, 7, 8]]<|/det|>"
         assert [box for _, box, _ in parse(answer)] == [Box(2, 2, 6, 4), Box(10, 6, 14, 8)]
+
+    @pytest.mark.parametrize("label", ["algorithm", "page number", "header_image"])
+    def test_what_stands_before_a_box_is_its_label_and_no_text(self, label: str) -> None:
+        assert parse(f"<|det|>{label} [1, 2, 3, 4]<|/det|>") == [(label, Box(2, 2, 6, 4), "")]
+        assert parse(f"<|det|>{label} [1, 2, 3, 4]<|/det|>x") == [(label, Box(2, 2, 6, 4), "x")]
 
     def test_text_in_two_boxes_is_one_region_around_both(self) -> None:
         answer = "<|ref|>text<|/ref|><|det|>[[1, 2, 3, 4], [5, 6, 7, 8]]<|/det|>over two columns"
@@ -131,7 +136,9 @@ def test_regions_write_what_was_written() -> None:
     [region] = parse_answer("## A *title*", width=10, height=10)
     assert region.text == region.markdown == "## A *title*"
     assert Region.model_validate_json(region.model_dump_json()) == region
-    assert {"image", "figure"} <= FIGURES
+    assert {label for label in LABELS | {"header_image"} if is_figure(label)} == {
+        *("image", "figure", "chart", "header_image"),
+    }
 
 
 class TestPrompts:
@@ -141,6 +148,11 @@ class TestPrompts:
             "<image>\n<|grounding|>Convert the document to markdown."
         )
         assert len(PROMPTS) == 7
+
+    def test_spaces_around_one_are_no_tokens(self) -> None:
+        published = "<image>\n<|grounding|>Convert the document to markdown. "
+        assert find_prompt(published) == PROMPTS["markdown"]
+        assert find_prompt("\n<image>\nWhat is it?\n") == "<image>\nWhat is it?"
 
     def test_locate_is_told_what(self) -> None:
         assert find_prompt("locate: the fox") == (

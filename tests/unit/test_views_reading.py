@@ -17,6 +17,7 @@ from lightseek.cli import main
 from lightseek.document import Box, Document, Page, Region, Status
 from lightseek.errors import ModelError, UsageError
 from lightseek.figures import crop_figures
+from lightseek.grounding import PROMPTS
 from lightseek.info import describe
 from lightseek.model import LightSeekOCR
 from lightseek.ngrams import NgramBan
@@ -377,6 +378,13 @@ class TestFigures:
         page = Page(number=1, width=100, height=200, status=Status.OK, regions=regions)
         return Document(source="a.png", pages=(page,))
 
+    def test_links_to_them_are_links_whatever_the_name(
+        self, document: Document, tmp_path: Path
+    ) -> None:
+        target = tmp_path / "my scan (1)"
+        shown = crop_figures(document, picture(100, 200), target, beside=tmp_path)
+        assert "![image](my%20scan%20%281%29-1-2.png)" in shown.markdown
+
     def test_are_cut_out_and_shown(self, document: Document, tmp_path: Path) -> None:
         image = picture(100, 200)
         (tmp_path / "figures").mkdir()
@@ -404,12 +412,34 @@ class TestCommandLine:
         assert result.exit_code == 0
         assert json.loads(result.stdout)["pages"][0]["status"] == "truncated"
 
-    def test_a_prompt_without_a_page(self, official_folder: Path, tmp_path: Path) -> None:
-        picture(90, 80).save(tmp_path / "a.png")
-        options = ["--model", str(official_folder), "--device", "cpu", "--prompt", "Read!"]
+    def test_a_prompt_without_a_page(self, tmp_path: Path) -> None:
+        """Said before a model is looked for."""
+        options = ["--model", str(tmp_path / "gone"), "--prompt", "Read!"]
         result = CliRunner().invoke(main, ["read", str(tmp_path / "a.png"), *options])
         assert result.exit_code == 2
         assert "a prompt needs one <image>" in result.stderr
+
+    def test_line_ends_of_a_prompt_in_the_quotes_of_a_shell(
+        self, official_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+        monkeypatch.setattr(ocr_module, "read_views", lambda *args: asked.append(args[3].prompt))
+        picture(90, 80).save(tmp_path / "a.png")
+        options = ["--model", str(official_folder), "--device", "cpu"]
+        prompt = r"<image>\nFree OCR."
+        CliRunner().invoke(main, ["read", str(tmp_path / "a.png"), *options, "--prompt", prompt])
+        assert asked == [PROMPTS["free"]]
+
+    def test_eval_asks_what_is_said(self, official_folder: Path, tmp_path: Path) -> None:
+        picture(90, 80).save(tmp_path / "a.png")
+        (tmp_path / "a.txt").write_text("text", encoding="utf-8")
+        command = ["eval", str(tmp_path), "--model", str(official_folder), "--device", "cpu"]
+        asked: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ocr_module, "read_views", lambda *args: asked.append(args[3].prompt))
+            CliRunner().invoke(main, command)
+            CliRunner().invoke(main, [*command, "--prompt", "free"])
+        assert asked == [PROMPTS["markdown"], PROMPTS["free"]]
 
     def test_figures_of_standard_input(self, tmp_path: Path) -> None:
         result = CliRunner().invoke(main, ["read", "-", "--figures", str(tmp_path)])

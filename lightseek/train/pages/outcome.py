@@ -48,7 +48,9 @@ def save_learnt(
     recipe = origin.recipe
     assert recipe.lora is not None, "there are no adapters to save"
     base = lasting_name(recipe.model)
-    save_adapters(folder, learnt, Settings(base=base, mode=recipe.pages.mode, lora=recipe.lora))
+    pages = recipe.pages
+    settings = Settings(base=base, mode=pages.mode, lora=recipe.lora, prompt=pages.prompt)
+    save_adapters(folder, learnt, settings)
     _write_record(folder, origin, progress)
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from lightseek.config import STRICT, LoraConfig, names_preset, validate
-from lightseek.train.recipe import Recipe, Share, read_recipe
+from lightseek.config import STRICT, names_preset, validate
+from lightseek.lora import LoraConfig
+from lightseek.train.recipe import Recipe, Seed, Share, read_recipe
 from lightseek.views import find_mode
 
 PAGES = "pages"
@@ -71,11 +72,11 @@ class AdamWRecipe:
     __pydantic_config__: ClassVar = STRICT
     rate: PositiveFloat
     """Learning rate."""
-    decay: float
+    decay: NonNegativeFloat
     """Of matrices; vectors have none."""
     clip_norm: PositiveFloat
     """Longest gradient; a longer one is shortened to it."""
-    rates: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, NonNegativeFloat] = field(default_factory=dict)
     """Rates of parts in place of `rate`, by name, such as `encoder.clip`."""
 
     def rate_of(self, name: str) -> float:
@@ -130,7 +131,7 @@ class PageRecipe:
     model: str
     """A preset or a file of sizes, to begin from nothing; or a model folder or hub id, to go on
     with its weights."""
-    seed: NonNegativeInt
+    seed: Seed
     """Another seed draws other pages first, and other first weights."""
     steps: PositiveInt | None = None
     """Length of the run in steps; or else give `epochs`."""
