@@ -5,6 +5,7 @@ the vision encoder is taken, of CLIP the vision model without its patch embeddin
 model everything. Only safetensors: weights are data.
 """
 
+import hashlib
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,20 @@ def find_published(name: str | Path) -> Path:
             "once by transformers (from_pretrained, save_pretrained), and give that folder"
         )
     return folder
+
+
+def hash_published(name: str | Path) -> str:
+    """A hash of a published model: of its weights, its sizes and its tokenizer.
+
+    Raises:
+        ModelError: As for `find_published`.
+    """
+    folder, digest = find_published(name), hashlib.sha256()
+    files = (file for pattern in ("*.safetensors", "*.json") for file in folder.glob(pattern))
+    for file in sorted(files):
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
 
 
 def sam_config(folder: Path) -> SamConfig:

@@ -10,6 +10,7 @@ nothing of models, batches or tokens.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ from lightseek.pages import UnreadablePage, open_pages
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 TEXT_SUFFIX = ".txt"
+_HALF = re.compile("[\ud800-\udfff]")
 MAX_TEXT_BYTES = 1_000_000
 """Of one row: no page holds as much."""
 
@@ -95,6 +97,10 @@ class Pairs:
         row = self._rows[index]
         return Pair(row.name, _image(row), self.text(index))
 
+    def name(self, index: int) -> str:
+        """What messages call a row."""
+        return self._rows[index].name
+
     def text(self, index: int) -> str:
         """The text of a row, without its image.
 
@@ -111,6 +117,11 @@ class Pairs:
             text = self._decode(_bytes(row.name, row.text))
         except UnicodeDecodeError as error:
             raise DataError(f"{row.name}: its text is not UTF-8: save it as UTF-8") from error
+        if half := _HALF.search(text):
+            raise DataError(
+                f"{row.name}: its text holds half a character ({half[0]!a}), as of JSON that was "
+                "cut: write the whole one, or remove it"
+            )
         if not text.strip():
             raise DataError(f"{row.name}: its text is empty: write what stands on it, or remove it")
         return text
@@ -122,7 +133,10 @@ class Pairs:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with names, order, sizes and contents of rows; not with the folder."""
+        """Changes with names, order, sizes and contents of rows; not with the folder.
+
+        Of the bytes of a row, some in its middle count: all of a million images are not read.
+        """
         digest = hashlib.sha256()
         for row in self._rows:
             digest.update(f"{Path(row.name).name}\0".encode(errors="replace"))

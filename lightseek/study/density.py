@@ -37,6 +37,8 @@ _A4 = 595.0, 842.0
 _MARGIN = 40.0
 _SIZES = (14.0, 12.0, 11.0, 10.0, 9.0, 8.0, 7.0, 6.0, 5.0)
 _SENTENCE_WORDS = 12
+_LONGEST = 40
+"""Characters of a word: a rule of dashes, or a web address, fits in no column."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +83,7 @@ def _fake_words(seed: int) -> Iterator[str]:
 
 def _drawn(text: str, seed: int) -> Iterator[str]:
     printed = set(LATIN)
-    words = [word for word in text.split() if printed.issuperset(word)]
+    words = [w for w in text.split() if printed.issuperset(w) and len(w) <= _LONGEST]
     if not words:
         raise UsageError("the text has no words to draw: give plain text in a Latin alphabet")
     random.Random(seed).shuffle(words)

@@ -4,6 +4,7 @@ On a CPU two processes of one thread each are faster than one of two, and batche
 inside each; on a GPU one process trains while worker processes draw.
 """
 
+import hashlib
 import os
 import tempfile
 import time
@@ -110,7 +111,7 @@ def train(
             "raise units or lower --processes"
         )
     folder = RunFolder(out)
-    folder.claim(recipe, None if start is None else hash_weights(start))
+    folder.claim(recipe, _hash_start(recipe, start))
     with tempfile.TemporaryDirectory() as meeting:
         job = Job(
             recipe=recipe,
@@ -333,6 +334,14 @@ def make_model(job: Job, config: ModelConfig) -> LightSeekOCR:
     if job.recipe.lora is not None:
         add_adapters(model, job.recipe.lora)
     return model
+
+
+def _hash_start(recipe: Recipe, start: str | Path | None) -> str | None:
+    """A hash of what a run begins with and its recipe only names."""
+    if start is not None:
+        return hash_weights(start)
+    sizes = preset(recipe.model).to_json() if Path(recipe.model).suffix else None
+    return None if sizes is None else hashlib.sha256(sizes.encode()).hexdigest()
 
 
 def silence_residuals(part: nn.Module) -> None:

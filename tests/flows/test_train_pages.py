@@ -22,12 +22,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lightseek.cli import main
-from lightseek.config import LoraConfig, ModelConfig
+from lightseek.config import ModelConfig, PlaceConfig
 from lightseek.cross import CrossDecoder
 from lightseek.decoder import DecoderLayer
+from lightseek.document import Status
 from lightseek.encoder import ClipBlock, SamBlock
 from lightseek.errors import DataError, LightSeekError, ModelError, UsageError
 from lightseek.language import LanguageDecoder
+from lightseek.lora import LoraConfig
 from lightseek.model import LightSeekOCR
 from lightseek.ocr import OCR
 from lightseek.published import load_sam
@@ -524,10 +526,11 @@ MISSPELT = AdamWRecipe(rate=1e-3, decay=0.0, clip_norm=1.0, rates={"encoder.clip
     [
         ({"model": "nano"}, "reads strips, not pages"),
         ({"model": "lightseek-base"}, "needs a tokenizer"),
-        ({"parts": PartsRecipe(sam="here")}, r"other than encoder for presets"),
+        ({"parts": PartsRecipe(sam="here")}, r"leave out \[parts\] other than encoder"),
         ({"parts": PartsRecipe(encoder="nano")}, "nano does not fit"),
         ({"freeze": ("encoder.san",)}, "no part encoder.san to freeze"),
         ({"optimiser": MISSPELT}, "no part encoder.clipp for a rate"),
+        ({"freeze": ("encoder", "decoder", "embedding")}, "every part is frozen"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_a_line(
@@ -553,6 +556,66 @@ def test_pages_that_do_not_fit_the_model_are_refused_in_a_line(
     with pytest.raises(LightSeekError, match=said) as raised:
         go(replace(recipe, pages=replace(recipe.pages, **change)), tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_models_that_pages_do_not_teach(
+    recipe: PageRecipe, tiny_base_config: ModelConfig, tiny_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    decoder, sam = tiny_base_config.decoder, tiny_base_config.sam
+    places = PlaceConfig(x_bins=8, y_bins=8, bin_px=64)
+    for name, config, said in (
+        ("grey", replace(tiny_base_config, sam=replace(sam, channels=1)), "sees 1 colours"),
+        (
+            "placed",
+            replace(tiny_base_config, decoder=replace(decoder, place=places)),
+            "place heads",
+        ),
+    ):
+        save_model(tmp_path / name, LightSeekOCR(config), tiny_tokenizer)
+        with pytest.raises(UsageError, match=said):
+            go(replace(recipe, model=str(tmp_path / name)), tmp_path / f"run-{name}")
+
+
+def test_a_run_goes_on_with_what_it_began_with(
+    recipe: PageRecipe, from_nothing: ModelConfig, tmp_path: Path, tiny_tokenizer: Tokenizer
+) -> None:
+    """What a recipe only names may be another when the run goes on."""
+    sam, clip, _ = tiny_parts(tmp_path)
+    own = shipped("base", recipe, sam, clip, f"parts.tokenizer={tmp_path}")
+    began = start.hash_start(own)
+    assert began == start.hash_start(own)
+    published = tmp_path / "sam" / "config.json"
+    tokenizer = tmp_path / "tokenizer.json"
+    for file in (published, tokenizer):
+        before = file.read_bytes()
+        file.write_bytes(before + b"\n")
+        assert start.hash_start(own) != began
+        file.write_bytes(before)
+
+
+def test_a_run_goes_on_with_the_sizes_it_began_with(recipe: PageRecipe, tmp_path: Path) -> None:
+    sizes = tmp_path / "mine.toml"
+    mine = replace(recipe, model=str(sizes))
+    sizes.write_text('like = "lightseek-base"\n')
+    began = start.hash_start(mine)
+    sizes.write_text('like = "lightseek-base"\n# the same\n')
+    assert start.hash_start(mine) == began
+    sizes.write_text('like = "lightseek-base"\n[sam]\nheads = 6\n')
+    assert start.hash_start(mine) != began
+
+
+def test_a_page_beside_the_text_takes_no_positions(
+    recipe: PageRecipe, tiny_base_config: ModelConfig, tiny_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """As many as the text needs: fewer than there are visual tokens."""
+    decoder = replace(tiny_base_config.decoder, max_positions=13)
+    save_model(
+        tmp_path / "model", LightSeekOCR(replace(tiny_base_config, decoder=decoder)), tiny_tokenizer
+    )
+    go(replace(recipe, model=str(tmp_path / "model")), tmp_path / "run", steps=3)
+    assert len(curve(tmp_path / "run", "held_out_cer")) == 1
+    read = OCR(tmp_path / "run" / "model", device="cpu").read(Image.new("RGB", (90, 90)))
+    assert read.pages[0].status in (Status.OK, Status.TRUNCATED)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])

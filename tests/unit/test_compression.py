@@ -98,7 +98,8 @@ class TestWords:
         assert Words(None, 3).take(30) == Words(None, 3).take(30) != Words(None, 4).take(30)
 
     def test_those_of_a_text_that_can_be_printed(self, tmp_path: Path) -> None:
-        (tmp_path / "a.txt").write_text("fox жук fox hound", encoding="utf-8")
+        text = f"fox жук fox {'-' * 120} hound"
+        (tmp_path / "a.txt").write_text(text, encoding="utf-8")
         taken = load_words(tmp_path / "a.txt", 0).take(6)
         assert sorted(taken) == ["fox"] * 4 + ["hound"] * 2
 

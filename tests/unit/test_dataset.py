@@ -196,10 +196,12 @@ class TestFaults:
             {"image": "0.png", "text": None},
             {"image": "9.png", "text": "lost"},
             {"image": "0.png", "text": ""},
+            {"image": "0.png", "text": "abc \ud83d"},
         ]
         rows = write_lines(folder / "rows.jsonl", [good, *bad, good])
         named = faults(rows)
         causes = ["not JSON", "no image", "no image", "no text", "no text", "not exist", "is empty"]
+        causes.append("half a character")
         assert len(named) == len(causes)
         for number, (line, cause) in enumerate(zip(named, causes, strict=True), 2):
             assert line.startswith(f"{rows}:{number}: ")

@@ -66,7 +66,7 @@ class PageRows:
             pair = self._pairs[index]
             return PageRow(pair.name, pair.text, pair.image, None)
         fused = self._features[index][FUSED]
-        return PageRow(f"row {index}", self._pairs.text(index), None, fused)
+        return PageRow(self._pairs.name(index), self._pairs.text(index), None, fused)
 
 
 class Prompt(NamedTuple):
@@ -189,7 +189,8 @@ class PageModel(nn.Module):
         read: dict[int, str] = {}
         for length in sorted({len(prompt) for prompt in prompts}):
             rows = [i for i, prompt in enumerate(prompts) if len(prompt) == length]
-            room = min(max_tokens, self.model.config.decoder.max_positions - length)
+            config = self.model.config
+            room = min(max_tokens, config.decoder.max_positions - config.positions(length))
             part = torch.stack([prompts[i] for i in rows])
             found = generate(self.model, part, tokenizer.eos_id, Decoding(max_tokens=room))
             read.update(zip(rows, (tokenizer.decode(g.ids) for g in found), strict=True))

@@ -90,6 +90,10 @@ def train_pages(
     PageTrainer(recipe, folder, accelerator, limits).run()
 
 
+def _stop_seeing(signal_number: int, frame: FrameType | None) -> None:
+    raise LightSeekError("interrupted: features so far are kept, and the same command goes on")
+
+
 class PageTrainer:
     """The loop of one process."""
 
@@ -148,7 +152,8 @@ class PageTrainer:
         folder, model = Path(pages.features), self.model.model
         model.encoder.to(self.accelerator.device)
         silent = not self.accelerator.is_main_process
-        with self.accelerator.main_process_first(), self.accelerator.autocast():
+        first, narrow = self.accelerator.main_process_first(), self.accelerator.autocast()
+        with interrupts_to(_stop_seeing), first, narrow:
             seen, seen_held_out = (
                 features_of(folder / name, model, pairs, mode, silent=silent)
                 for name, pairs in (("train", train), ("held-out", held_out))

@@ -1,5 +1,6 @@
 """What a run begins with: a model with weights, or a preset whose parts others have published."""
 
+import hashlib
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,7 @@ from lightseek.errors import UsageError
 from lightseek.fusion import EMBEDDING_STD, SCALES
 from lightseek.lora import add_adapters
 from lightseek.model import LightSeekOCR
-from lightseek.published import assemble, find_published
+from lightseek.published import assemble, find_published, hash_published
 from lightseek.shards import check_shapes
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.pages.recipe import PageRecipe, PartsRecipe
@@ -24,7 +25,7 @@ from lightseek.views import (
     num_positions,
     num_visual_tokens,
 )
-from lightseek.weights import find_model, hash_weights, load_model
+from lightseek.weights import TOKENIZER, find_model, hash_weights, load_model
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
@@ -32,8 +33,8 @@ DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
     """The model of a run before its first step, on the CPU.
 
-    The recipe's mode becomes the model's own, so that it reads as it was taught. What learns is in
-    float32; a matrix that is frozen, in what it is multiplied in: nothing is lost by it.
+    The recipe's mode and prompt become the model's own: it reads as it was taught. What learns is
+    in float32; a matrix that is frozen, in what it is multiplied in: nothing is lost by it.
 
     Raises:
         UsageError: If the recipe asks for what this model cannot do.
@@ -46,7 +47,8 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
         model, tokenizer = _from_nothing(config, recipe.parts)
     elif replace(recipe.parts, encoder=None) != PartsRecipe():
         raise UsageError(
-            f"{recipe.model} has its parts: name [parts] other than encoder for presets"
+            f"{recipe.model} has its parts: leave out [parts] other than encoder, which are for "
+            "presets (--set 'parts={}')"
         )
     else:
         model, tokenizer = load_model(
@@ -65,22 +67,30 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
                 "parts.encoder, or train the model that it was made from"
             )
         _take_encoder(model, recipe.parts.encoder)
-    model.config = replace(model.config, mode=recipe.pages.mode)
+    model.config = replace(model.config, mode=recipe.pages.mode, prompt=recipe.pages.prompt)
     prepare_parts(model, recipe)
     _set_dtypes(model, DTYPES[recipe.precision])
     return model, tokenizer
 
 
-def hash_start(recipe: PageRecipe) -> str | None:
-    """A hash of the weights of models that a run begins with; none if it begins from a preset.
+def hash_start(recipe: PageRecipe) -> str:
+    """Hashes of all that a run begins with and its recipe only names.
 
     Raises:
         ModelError: If there is no such model.
     """
-    names = [recipe.parts.encoder] if recipe.parts.encoder is not None else []
+    parts = recipe.parts
+    hashes = [] if parts.encoder is None else [hash_weights(parts.encoder)]
     if not names_preset(recipe.model):
-        names.append(recipe.model)
-    return " ".join(map(hash_weights, names)) or None
+        return " ".join([*hashes, hash_weights(recipe.model)])
+    hashes.append(hashlib.sha256(preset(recipe.model).to_json().encode()).hexdigest())
+    published = (parts.sam, parts.clip, parts.language)
+    hashes += [hash_published(name) for name in published if name is not None]
+    if parts.tokenizer is not None:
+        folder = find_model(parts.tokenizer)
+        Tokenizer.from_folder(folder)  # says what is wrong with it
+        hashes.append(hashlib.sha256((folder / TOKENIZER).read_bytes()).hexdigest())
+    return " ".join(hashes)
 
 
 def prepare_parts(model: LightSeekOCR, recipe: PageRecipe) -> None:
@@ -145,6 +155,13 @@ def _check_mode(config: ModelConfig, recipe: PageRecipe) -> None:
             f"{config.name} reads strips, not pages: train it by a recipe without [pages], such as "
             "configs/nano.toml"
         )
+    if config.decoder.place is not None:
+        raise UsageError(
+            f"{config.name} has place heads, which pages do not teach: leave decoder.place out of "
+            "its sizes"
+        )
+    if config.sam.channels != 3:
+        raise UsageError(f"{config.name} sees {config.sam.channels} colours: pages need 3")
     if not config.decoder.row_marks and find_mode(recipe.pages.mode).tile_px is not None:
         raise UsageError(
             f"{config.name} has no marks for rows of tiles: choose a mode without tiles, not "
@@ -174,7 +191,7 @@ def check_longest(config: ModelConfig, mode: Mode, prompt: int, longest: int) ->
 
 def _most_positions(config: ModelConfig, mode: Mode) -> int:
     """Positions of the largest page."""
-    if isinstance(config.decoder, DecoderConfig) and config.decoder.cross_attention:
+    if config.decoder.cross_attention:
         return 0
     if not config.decoder.row_marks:
         return num_visual_tokens(mode, UNTILED) * SCALES[config.fusion]

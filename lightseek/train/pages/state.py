@@ -61,7 +61,7 @@ def make_optimiser(trained: PageModel, recipe: AdamWRecipe) -> torch.optim.AdamW
         recipe: Rates and decay.
 
     Raises:
-        UsageError: If a rate is that of no part.
+        UsageError: If a rate is that of no part, or all are frozen.
     """
     for part in recipe.rates:
         if not any(f"{n}.".startswith(f"{part}.") for n, _ in trained.model.named_parameters()):
@@ -71,6 +71,8 @@ def make_optimiser(trained: PageModel, recipe: AdamWRecipe) -> torch.optim.AdamW
         if parameter.requires_grad:
             decay = recipe.decay if parameter.ndim > 1 else 0.0
             groups.setdefault((recipe.rate_of(name), decay), []).append(parameter)
+    if not groups:
+        raise UsageError("every part is frozen, and nothing learns: name fewer parts in freeze")
     return torch.optim.AdamW(
         {"params": found, "lr": rate, "full_rate": rate, "weight_decay": decay}
         for (rate, decay), found in groups.items()
