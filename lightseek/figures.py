@@ -53,6 +53,7 @@ def _crop(page: Page, image: Image.Image, target: Path, beside: Path) -> Page:
             regions.append(region)
             continue
         path = target.with_name(f"{target.name}-{page.number}-{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
         left, top, right, bottom = map(round, region.box)
         image.crop((left, top, right, bottom)).save(path)
         shown = _link(region.label, path, beside, region.written)

@@ -28,6 +28,8 @@ MAX_PIXELS = 150_000_000
 
 # Those that Pillow has at hand come first: looking for another imports all its plugins.
 _IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
+SUFFIX = re.compile(r"\.(png|jpe?g|bmp|gif|p[bgpn]m|tiff?|webp|jp2|pdf)", re.IGNORECASE)
+"""What files in a folder are taken by; one that is named is read whatever it is called."""
 _HEAD_BYTES = 1024
 _PAGES_AN_OPENING = 16
 _PAGE_RANGE = re.compile(r"(?=.*\d)\s*(\d{1,9})?\s*(?:(-)\s*(\d{1,9})?)?\s*", re.ASCII)

@@ -10,6 +10,7 @@
     render.py     render, roundtrip
     data.py       data check, data align
     tokenizer.py  tokenizer
+    files.py      which files are read, and where results go
     console.py    what they show on stderr
 
 Exit codes: 0 all is well, 1 something could not be read, 2 wrong use.

@@ -1,10 +1,9 @@
 """`lightseek read`: files to text on stdout, or into a folder."""
 
 import sys
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.progress import Progress
 
 from lightseek.cli import console as stderr
 from lightseek.cli.console import complain, progress_bar, whole_prompt
+from lightseek.cli.files import as_shard, figure_paths, find_files, output_paths, write_whole
 from lightseek.document import Document, Page, Status
 from lightseek.errors import UsageError
 
@@ -34,6 +34,15 @@ RENDER: dict[str, Callable[[Document], str]] = {
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Write <stem>.md, .txt or .json for each file, instead of to stdout.",
+)
+@click.option(
+    "--skip-existing", is_flag=True, help="Pass over files whose result is in the folder of -o."
+)
+@click.option(
+    "--shard",
+    metavar="K/N",
+    callback=as_shard,
+    help="Read the K-th of N parts of the files: one for each process.",
 )
 @click.option(
     "-f",
@@ -60,7 +69,7 @@ RENDER: dict[str, Callable[[Document], str]] = {
     help="What to ask: markdown, free, ..., or text with <image>.",
 )
 @click.option(
-    "--max-tokens", type=click.IntRange(min=1), metavar="N", help="Give a page up after N tokens."
+    "--max-tokens", type=click.IntRange(min=1), metavar="N", help="End a page after N tokens."
 )
 @click.option(
     "--max-tiles", type=click.IntRange(min=2), metavar="N", help="Most tiles of a page, in gundam."
@@ -95,6 +104,8 @@ RENDER: dict[str, Callable[[Document], str]] = {
 def read(
     files: tuple[str, ...],
     output: Path | None,
+    skip_existing: bool,
+    shard: tuple[int, int] | None,
     format_: str,
     pages: str | None,
     password: str | None,
@@ -110,52 +121,99 @@ def read(
     device: str | None,
     dtype: str | None,
 ) -> None:
-    """Read pages: images and PDFs, - for stdin.
+    """Read pages: images and PDFs, folders of them, - for stdin.
 
     \b
     lightseek read letter.png
     lightseek read *.pdf -o texts/
-    lightseek read book.pdf --pages 1-3,7 --format json | jq .pages[0].status
+    lightseek read scans/ -o texts/ --skip-existing  # goes on where it was stopped
+    lightseek read book.pdf --pages 1-3,7 --format json | jq '.pages[0].status'
     lightseek read *.pdf --format json > books.jsonl  # a line for each file
     curl -s https://example.org/scan.png | lightseek read -
     """
-    targets = output_paths(files, output, SUFFIXES[format_]) if output else None
-    crops = figure_paths(files, figures) if figures else None
+    found = find_jobs(files, shard, output, SUFFIXES[format_], figures)
+    jobs = unread(found) if skip_existing else found
     render = RENDER[format_]
-    if format_ == "json" and targets is None and len(files) > 1:
+    if format_ == "json" and output is None and (len(files) > 1 or Path(files[0]).is_dir()):
         render = json_line
+    if not jobs:
+        return
     from lightseek.ocr import Reading
 
     reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch, ngram)
     ocr = stderr.load_reader(model, device, dtype)
     failed = False
     with progress_bar() as bar:
-        task = bar.add_task("reading", total=len(files))
+        task = bar.add_task("reading", total=len(jobs))
 
         def on_page(source: str, page: Page) -> None:
             bar.update(task, description=f"{Path(source).name} page {page.number}")
 
-        read_all = ocr.read_all(files, mode=mode, reading=reading, on_page=on_page)
-        for i, document in enumerate(read_all):
-            bar.update(task, completed=i + 1)
+        sources = (job.file for job in jobs)
+        read_all = ocr.read_all(sources, mode=mode, reading=reading, on_page=on_page)
+        for job, document in zip(jobs, read_all, strict=True):
+            bar.update(task, advance=1)
             failed |= report_failures(document, bar.console)
-            if crops is not None:
-                document = with_figures(document, files[i], crops[i], output or Path(), reading)
-            if targets is None:
+            if job.figures is not None:
+                document = with_figures(document, job, reading)
+            if job.target is None:
                 show(render(document), bar)
             elif document.ok or document.text.strip():
-                failed |= not save(targets[i], render(document), bar.console)
+                failed |= not save(job.target, render(document), bar.console)
     sys.exit(int(failed))
 
 
-def with_figures(
-    document: Document, file: str, target: Path, beside: Path, reading: "Reading"
-) -> Document:
+class Job(NamedTuple):
+    """A file to read, where its text goes if not to stdout, and where its figures go if at all."""
+
+    file: str
+    target: Path | None
+    figures: Path | None
+
+
+def find_jobs(
+    given: Sequence[str],
+    shard: tuple[int, int] | None,
+    output: Path | None,
+    suffix: str,
+    figures: Path | None,
+) -> list[Job]:
+    """What is to be read.
+
+    Raises:
+        UsageError: As for `find_files`, `output_paths` and `figure_paths`.
+    """
+    files = find_files(given)
+    nowhere: list[None] = [None] * len(files)
+    targets = output_paths(files, output, suffix) if output else nowhere
+    crops = figure_paths(files, figures) if figures else nowhere
+    jobs = [Job(*row) for row in zip((file for file, _ in files), targets, crops, strict=True)]
+    number, total = shard or (1, 1)
+    return jobs[number - 1 :: total]
+
+
+def unread(jobs: list[Job]) -> list[Job]:
+    """Those that have no result yet; how many have one is said on stderr.
+
+    Raises:
+        UsageError: If results go to stdout.
+    """
+    if any(job.target is None for job in jobs):
+        raise UsageError("results on stdout cannot be passed over: name a folder by -o")
+    left = [job for job in jobs if job.target is not None and not job.target.exists()]
+    done = len(jobs) - len(left)
+    click.echo(f"{done:,} of {len(jobs):,} files have a result, {len(left):,} are read", err=True)
+    return left
+
+
+def with_figures(document: Document, job: Job, reading: "Reading") -> Document:
     """Cut the figures out of a file and name them in its document."""
     from lightseek.figures import crop_figures
 
+    assert job.figures is not None, "figures go somewhere"
+    beside = job.target.parent if job.target else Path()
     return crop_figures(
-        document, file, target, beside=beside, dpi=reading.dpi, password=reading.password
+        document, job.file, job.figures, beside=beside, dpi=reading.dpi, password=reading.password
     )
 
 
@@ -181,7 +239,7 @@ def report_failures(document: Document, console: Console) -> bool:
 def save(path: Path, text: str, console: Console) -> bool:
     """Write a result; where that fails, say so on stderr, for others may still be written."""
     try:
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
     except OSError as error:
         complain(console, f"{path} cannot be written: {error.strerror}", "red")
         return False
@@ -191,34 +249,3 @@ def save(path: Path, text: str, console: Console) -> bool:
 def json_line(document: Document) -> str:
     """A document as JSON on one line."""
     return document.to_json(indent=None) + "\n"
-
-
-def output_paths(files: tuple[str, ...], folder: Path, suffix: str) -> list[Path]:
-    """Where each file's text goes.
-
-    Files of one stem keep their suffix (`a.png.md`, `a.pdf.md`), so that none is overwritten.
-
-    Raises:
-        UsageError: If two files have the same name, or the folder cannot be made.
-    """
-    names = [Path("stdin" if file == "-" else file) for file in files]
-    stems = Counter(name.stem for name in names)
-    chosen = [name.stem if stems[name.stem] == 1 else name.name for name in names]
-    if twice := sorted(name for name, count in Counter(chosen).items() if count > 1):
-        raise UsageError(f"{twice[0]} is given twice: read files of one name into folders apart")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}") from error
-    return [folder / f"{name}{suffix}" for name in chosen]
-
-
-def figure_paths(files: tuple[str, ...], folder: Path) -> list[Path]:
-    """Where each file's figures go, without page, number and suffix.
-
-    Raises:
-        UsageError: If standard input is read, which flows only once, and as for `output_paths`.
-    """
-    if "-" in files:
-        raise UsageError("figures are cut out of files: save what comes from standard input first")
-    return output_paths(files, folder, "")

@@ -94,10 +94,10 @@ class TestOneLine:
         assert result.stdout == "north\n\nnorth\n"
         assert_one_line(result, f"{name}.*{message}" if name not in message else message)
 
-    def test_a_folder_is_no_file(self, read: Read, tmp_path: Path) -> None:
+    def test_a_folder_without_pages(self, read: Read, tmp_path: Path) -> None:
         result = read(str(tmp_path))
-        assert result.exit_code == 1
-        assert_one_line(result, "is a folder: name the files in it")
+        assert result.exit_code == 2
+        assert_one_line(result, "holds no images and no PDFs: name files, or another folder")
 
     def test_each_of_several_has_a_line(self, read: Read) -> None:
         for name, (content, _) in NO_FILES.items():

@@ -1,6 +1,7 @@
 """Commands as a shell gives them; most pages are blank, so that there is nothing to read."""
 
 import errno
+import json
 import subprocess
 import sys
 import types
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image, ImageDraw, ImageFont
 
 from lightseek import cli
+from lightseek.cli.files import write_whole
 from lightseek.data.fonts import SHIPPED
 from lightseek.document import Document, Page, Status
 from lightseek.eval.report import Report
@@ -213,6 +215,62 @@ class TestOutputFolder:
         assert len(text.splitlines()) > 10
         assert Document.from_json(text).text == f"{TEXT}\n"
 
+    def test_a_folder_keeps_its_sub_folders(self, run: Run, folder: Path) -> None:
+        for name in ("scans/v1/p.png", "scans/v2/p.png", "scans/v2/p.tiff", "scans/notes.txt"):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_bytes((folder / "blank.png").read_bytes())
+        result = run("read", "scans", "hello.png", "-o", "out")
+        assert (result.exit_code, result.output) == (0, "")
+        made = sorted(str(p.relative_to("out")) for p in Path("out").rglob("*") if p.is_file())
+        assert made == ["hello.md", "v1/p.md", "v2/p.png.md", "v2/p.tiff.md"]
+        lines = run("read", "scans", "-f", "json").stdout.splitlines()
+        assert [json.loads(line)["source"] for line in lines] == [
+            *("scans/v1/p.png", "scans/v2/p.png", "scans/v2/p.tiff"),
+        ]
+
+    def test_a_folder_without_pages(self, run: Run) -> None:
+        Path("scans").mkdir()
+        assert_refused(run("read", "scans"), "scans holds no images and no PDFs")
+
+    def test_what_has_a_result_is_passed_over(self, run: Run) -> None:
+        asked = ("read", "hello.png", "blank.png", "notes.txt", "-o", "out", "--skip-existing")
+        Path("out").mkdir()
+        Path("out/hello.md").write_text("before")
+        result = run(*asked)
+        assert result.exit_code == 1, "notes.txt is no page"
+        assert "1 of 3 files have a result, 2 are read" in result.stderr
+        assert Path("out/hello.md").read_text() == "before"
+        again = run(*asked)
+        assert "2 of 3 files have a result, 1 are read" in again.stderr
+        done = run("read", "hello.png", "-o", "out", "--skip-existing")
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert_refused(run("read", "hello.png", "--skip-existing"), "name a folder by -o")
+
+    def test_shards_are_all_of_it_and_none_twice(self, run: Run) -> None:
+        given = ("hello.png", "blank.png", "blank.tiff")
+        read: list[list[str]] = []
+        for shard in ("1/2", "2/2"):
+            result = run("read", *given, "-f", "json", "--shard", shard)
+            read.append([json.loads(line)["source"] for line in result.stdout.splitlines()])
+        assert read == [["hello.png", "blank.tiff"], ["blank.png"]]
+        assert run("read", *given, "--shard", "5/5").exit_code == 0, "none is left for it"
+        for wrong in ("0/2", "3/2", "2", "a/b"):
+            assert_refused(run("read", *given, "--shard", wrong), "write K/N")
+
+    def test_a_killed_run_leaves_no_half_of_a_result(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Path("out").mkdir()
+        Path("out/hello.md").write_text("before")
+
+        def die(path: Path, target: Path) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Path, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            write_whole(Path("out/hello.md"), "half")
+        assert Path("out/hello.md").read_text() == "before"
+
     def test_files_of_one_stem_keep_their_suffix(self, run: Run) -> None:
         run("read", "blank.png", "hello.png", "blank.tiff", "-o", "out")
         names = sorted(path.name for path in Path("out").iterdir())
@@ -245,7 +303,7 @@ class TestOutputFolder:
         write_text = Path.write_text
 
         def write(path: Path, text: str, encoding: str) -> int:
-            if path.name == "blank.md":
+            if path.name.startswith("blank.md"):
                 raise OSError(errno.ENOSPC, "No space left on device")
             return write_text(path, text, encoding=encoding)
 

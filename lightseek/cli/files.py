@@ -1,0 +1,101 @@
+"""Which files a command reads, and where what it makes of them goes."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lightseek.errors import UsageError
+
+
+class Named(NamedTuple):
+    """A file, and what its result is called: its path within the folder that was given."""
+
+    file: str
+    name: Path
+
+
+def as_shard(context: object, option: object, value: str | None) -> tuple[int, int] | None:
+    """Of what is written as `2/8`, the number of the part, from 1, and of all parts."""
+    if value is None:
+        return None
+    number, slash, total = value.partition("/")
+    if slash and number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total):
+        return int(number), int(total)
+    raise UsageError(f"the shard is {value!r}: write K/N, such as 2/8 for the second of eight")
+
+
+def find_files(given: Sequence[str]) -> list[Named]:
+    """The files of a call; of a folder, the images and PDFs in it and in all of its sub-folders.
+
+    Args:
+        given: Files and folders, `-` for standard input.
+
+    Raises:
+        UsageError: If a folder holds nothing that can be read.
+    """
+    return [named for name in given for named in _files_of(name)]
+
+
+def _files_of(name: str) -> Iterator[Named]:
+    from lightseek.pages import SUFFIX
+
+    path = Path(name)
+    if name == "-":
+        yield Named(name, Path("stdin"))
+    elif path.is_dir():
+        files = sorted(p for p in path.rglob("*") if SUFFIX.fullmatch(p.suffix) and p.is_file())
+        if not files:
+            raise UsageError(f"{path} holds no images and no PDFs: name files, or another folder")
+        for file in files:
+            yield Named(str(file), file.relative_to(path))
+    else:
+        yield Named(name, Path(path.name))
+
+
+def output_paths(files: Sequence[Named], folder: Path, suffix: str) -> list[Path]:
+    """Where the result of each file goes.
+
+    Files of one stem keep their suffix (`a.png.md`, `a.pdf.md`), so that none is overwritten.
+
+    Raises:
+        UsageError: If two files have the same name, or the folder cannot be made.
+    """
+    stems = Counter(name.with_suffix("") for _, name in files)
+    chosen = [
+        name.with_suffix("") if stems[name.with_suffix("")] == 1 else name for _, name in files
+    ]
+    if twice := sorted(str(name) for name, count in Counter(chosen).items() if count > 1):
+        raise UsageError(f"{twice[0]} is given twice: read files of one name into folders apart")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}") from error
+    return [folder / f"{name}{suffix}" for name in chosen]
+
+
+def figure_paths(files: Sequence[Named], folder: Path) -> list[Path]:
+    """Where each file's figures go, without page, number and suffix.
+
+    Raises:
+        UsageError: If standard input is read, which flows only once, and as for `output_paths`.
+    """
+    if any(file == "-" for file, _ in files):
+        raise UsageError("figures are cut out of files: save what comes from standard input first")
+    return output_paths(files, folder, "")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole, or not at all: a killed run leaves no half of one.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
