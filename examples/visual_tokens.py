@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import torch
-from PIL import Image
 
 from lightseek.blocks import cut_page
 from lightseek.config import TOKEN_PX
+from lightseek.pages import PageImage, open_pages
 from lightseek.reader import to_views
 from lightseek.weights import load_model
 
@@ -20,7 +20,9 @@ def main(source: str, target: str) -> None:
     """Write `tokens`, a row each, and `places`, their middles in pixels of the page."""
     model, _ = load_model("nano", device=torch.device("cpu"), dtype=torch.float32)
     tokens, places = [], []
-    for block in cut_page(Image.open(source)):
+    [page] = open_pages(source)
+    assert isinstance(page, PageImage), page.reason
+    for block in cut_page(page.image):
         for line in block.lines:
             for strip in line.strips:
                 views = to_views(torch.from_numpy(strip.image)[None])

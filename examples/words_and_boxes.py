@@ -5,7 +5,7 @@ python examples/words_and_boxes.py examples/invoice.png boxes.png
 
 import sys
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from lightseek import OCR
 
@@ -16,7 +16,8 @@ SURE = 0.95
 def main(source: str, target: str) -> None:
     """Write the page with its boxes, and print the words that are not sure."""
     [page] = OCR().read(source).pages
-    picture = Image.open(source).convert("RGB")
+    # boxes are of the page as it stands upright
+    picture = ImageOps.exif_transpose(Image.open(source)).convert("RGB")
     draw = ImageDraw.Draw(picture)
     for word in page.words:
         is_sure = word.confidence >= SURE

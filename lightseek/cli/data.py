@@ -71,7 +71,7 @@ def align(source: str, output: Path, model: str, device: str | None) -> None:
 
     \b
     lightseek data align scans/ -o build/lines
-    lightseek train configs/finetune-lines.toml -o runs/mine --from nano
+    lightseek train configs/finetune-lines.toml -o runs/lines --from nano
     """
     from lightseek.data.dataset import load_pairs
     from lightseek.train.align import align_lines

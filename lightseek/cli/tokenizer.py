@@ -1,5 +1,6 @@
 """`lightseek tokenizer`: a tokenizer of one's own text."""
 
+import lzma
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rich.console import Console
     help="Tokens, the special ones and the 256 bytes included.",
 )
 def tokenizer(text: tuple[Path, ...], output: Path, size: int) -> None:
-    """Train a byte-level BPE tokenizer on text files, or on all of a folder (*.txt).
+    """Train a byte-level BPE tokenizer on text files, or on all of a folder (*.txt, *.txt.xz).
 
     Every text can be written with it and read back. Its special tokens are those for begin, end,
     padding, images and boxes.
@@ -40,14 +41,17 @@ def tokenizer(text: tuple[Path, ...], output: Path, size: int) -> None:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(path.rglob("*.txt"))
-    if not found:
+    found = sorted([*path.rglob("*.txt"), *path.rglob("*.txt.xz")])
+    # lightseek synth fetch keeps them beside the text
+    files = [file for file in found if "licences" not in file.relative_to(path).parts]
+    if not files:
         raise click.UsageError(f"{path} holds no *.txt: give text files, or a folder of them")
-    return found
+    return files
 
 
 def _lines(files: list[Path]) -> Iterator[str]:
     """Lines with their ends, which are text too; a byte that is no UTF-8 stops nothing."""
     for file in files:
-        with file.open(encoding="utf-8", errors="replace", newline="") as opened:
+        read = lzma.open if file.suffix == ".xz" else open
+        with read(file, "rt", encoding="utf-8", errors="replace", newline="") as opened:
             yield from opened

@@ -26,8 +26,8 @@ WORD_PX = 700
 
 STAGES = {
     "sam": "SAM, local features: a vector for every 16 x 16 px",
-    "compressed": "Compressor: a vector for every 64 x 64 px",
-    "clip": "CLIP, global features: a vector for every 64 x 64 px",
+    "compressed": "Compressor: a vector for every visual token",
+    "clip": "CLIP, global features: a vector for every visual token",
 }
 MAP_NAMES = {"page": "page", "local": "local map", "global": "global map"}
 _HEAT = np.array([232, 92, 12]) / 255

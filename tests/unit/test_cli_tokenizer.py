@@ -1,3 +1,4 @@
+import lzma
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,19 @@ def test_a_tokenizer_is_trained_on_all_files_of_a_folder(text: Path, tmp_path: P
     assert result.stdout.startswith(f"{len(tokenizer)} tokens in ")
     assert len(tokenizer.encode("quick")) <= 3
     assert tokenizer.decode(tokenizer.encode("fox\r\nquick")) == "fox\r\nquick"
+
+
+def test_of_what_synth_fetch_leaves(text: Path, tmp_path: Path) -> None:
+    """Text is packed there, and licences are no text."""
+    for name in ("one.txt", "more/two.txt"):
+        (text / name).unlink()
+    (text / "licences").mkdir()
+    (text / "licences" / "a.txt").write_text("licence " * 90, encoding="utf-8")
+    with lzma.open(text / "en-a.txt.xz", "wt", encoding="utf-8") as packed:
+        packed.write("the quick fox\n" * 30)
+    assert run(text, "-o", tmp_path / "made", "--size", "290").exit_code == 0
+    tokenizer = Tokenizer.from_folder(tmp_path / "made")
+    assert len(tokenizer.encode("quick")) < len(tokenizer.encode("licence"))
 
 
 @pytest.mark.parametrize(
