@@ -267,14 +267,14 @@ class ModelConfig:
     """Both features as one visual token, or as two."""
 
     def __post_init__(self) -> None:
-        own = [self.decoder] if isinstance(self.decoder, DecoderConfig) else []
-        attending: list[SamConfig | ClipConfig | DecoderConfig] = [self.sam, self.clip, *own]
-        for part in attending:
-            if part.heads < 1 or part.dim % part.heads:
+        for part in (self.sam, self.clip, self.decoder):
+            if not isinstance(part, LanguageConfig) and part.dim % part.heads:
                 kind = type(part).__name__.removesuffix("Config").lower()
                 raise ValueError(f"{kind}.dim = {part.dim} is no multiple of heads = {part.heads}")
         if self.fusion != "sequence" and self.decoder.cross_attention:
             raise ValueError("cross-attention looks at the two maps of fusion = 'sequence'")
+        if any(index >= self.sam.depth for index in self.sam.global_blocks):
+            raise ValueError(f"sam.global_blocks names a block beyond sam.depth = {self.sam.depth}")
         if self.fusion == "sequence" and self.decoder.row_marks:
             raise ValueError("row_marks are for one token a place: fusion = 'channels'")
 
@@ -375,11 +375,11 @@ def preset(name: str) -> ModelConfig:
         UsageError: If there is no such preset, or a file of one's own is no TOML.
         ModelError: If its sizes are not those of a model.
     """
-    data = {"name": Path(name).stem if name.endswith(_TOML) else name, **_preset_data(name)}
+    data = {"name": Path(name).stem if name.endswith(_TOML) else name, **preset_data(name)}
     return validate(ModelConfig, data, source=f"preset {name}")
 
 
-def _preset_data(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+def preset_data(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """What the file of a preset says, over what the preset that it is `like` says."""
     if not names_preset(name):
         raise UsageError(
@@ -389,7 +389,7 @@ def _preset_data(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     like = own.pop("like", None)
     if like in (name, *seen) or not isinstance(like, str | None):
         raise ModelError(f"{name} is like {like!r}: name a preset, or a file that is not like it")
-    return own if like is None else _overlaid(_preset_data(like, (name, *seen)), own)
+    return own if like is None else _overlaid(preset_data(like, (name, *seen)), own)
 
 
 def _overlaid(data: Any, own: Any) -> Any:

@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lightseek.attention import MapNorm, Mlp, attend
+from lightseek.attention import FEW_WITH_BIAS, MapNorm, Mlp, attend
 from lightseek.config import (
     COMPRESSION,
     PATCH_PX,
@@ -33,8 +33,7 @@ from lightseek.fusion import make_projector
 Column = int | Int[Tensor, ""]
 """A column of a position table; as a tensor, one compiled graph serves every column."""
 SCORES_ON_CPU, SCORES_ON_GPU = 4 << 20, 256 << 20
-"""Attention scores with a bias that are made at once. Those of one view of 1024 px take 400 MB; in
-pieces they stay in the caches of a CPU."""
+"""Scores with a bias at once: in pieces the 400 MB of a view stay in the caches of a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +86,10 @@ class Attention(nn.Module):
             mixed = attend(query, key, value)
         else:
             row_scores = self.heads * size.cols * query.shape[2]
-            room = SCORES_ON_CPU if x.device.type == "cpu" else SCORES_ON_GPU
-            high = min(size.rows, max(1, room // row_scores))
+            on_cpu = x.device.type == "cpu"
+            room = SCORES_ON_CPU if on_cpu else SCORES_ON_GPU
+            most = min(size.rows, FEW_WITH_BIAS // size.cols) if on_cpu else size.rows
+            high = max(1, min(most, room // row_scores))
             few = max(1, room // (high * row_scores))
             parts = zip(query.split(few), key.split(few), value.split(few), strict=True)
             mixed = torch.cat([self._attend_bands(*part, high, size) for part in parts])

@@ -110,7 +110,7 @@ def parse_answer(
             for box in boxes[1:]:
                 around = around.union(box)
             regions.append(_region(label or "text", around, text, sure(part.start, part.stop)))
-        elif part.named or _is_label(label):
+        elif (part.named and part.quads) or _is_label(label):
             regions += [_region(label, box, "") for box in boxes if part.quads]
         elif label:
             # what was asked for, or a line of text that is its own reference

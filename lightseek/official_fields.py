@@ -8,7 +8,7 @@ model computes.
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 _TRAINING = {"attention_dropout", "aux_loss_alpha", "ep_size", "pretraining_tp", "seq_aux"}
 _STARTING = {"initializer_factor", "initializer_range", "dtype", "torch_dtype"}
@@ -51,7 +51,7 @@ class Language(_Section):
     bos_token_id: int
     eos_token_id: int
     rms_norm_eps: float = 1e-6
-    sliding_window: int | None = None
+    sliding_window: NonNegativeInt | None = None
     tie_word_embeddings: bool = False
     head_dim: int | None = None
 
@@ -78,9 +78,9 @@ class Language(_Section):
 
 
 class _OriginalLanguage(Language):
-    first_k_dense_replace: int
+    first_k_dense_replace: NonNegativeInt
     rope_theta: float = 10000.0
-    sliding_window_size: int | None = None
+    sliding_window_size: NonNegativeInt | None = None
 
     model_type: Literal["deepseek_v2"] = "deepseek_v2"
     kv_lora_rank: None = None
@@ -106,7 +106,7 @@ class _OriginalClip(_Section):
 
 class _OriginalSam(_Section):
     downsample_channels: tuple[PositiveInt, PositiveInt]
-    global_attn_indexes: tuple[int, ...]
+    global_attn_indexes: tuple[NonNegativeInt, ...]
     heads: PositiveInt
     layers: PositiveInt
     width: PositiveInt
@@ -176,6 +176,7 @@ class _Rope(_Section):
 
 
 class _Text(Language):
+    sliding_window: PositiveInt | None = None
     model_type: Literal["unlimited_ocr_text"]
     layer_types: list[Literal["reference_sliding_attention", "full_attention"]]
     mlp_layer_types: list[Literal["dense", "sparse"]]
@@ -203,7 +204,7 @@ class _Sam(_Section):
     layer_norm_eps: float
     use_rel_pos: bool
     window_size: PositiveInt
-    global_attn_indexes: tuple[int, ...]
+    global_attn_indexes: tuple[NonNegativeInt, ...]
     mlp_dim: PositiveInt
     downsample_channels: tuple[PositiveInt, PositiveInt]
 

@@ -99,7 +99,8 @@ def hash_published(name: str | Path) -> str:
         ModelError: As for `find_published`.
     """
     folder, digest = find_published(name), hashlib.sha256()
-    files = (file for pattern in ("*.safetensors", "*.json") for file in folder.glob(pattern))
+    # what is read of it: others may put more into the cache of the hub
+    files = (file for pattern in HUB_FILES for file in folder.glob(pattern))
     for file in sorted(files):
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())

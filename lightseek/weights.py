@@ -151,18 +151,18 @@ def lasting_name(name: str | Path) -> str:
     return str(name if str(name) in SHIPPED or not folder.is_dir() else folder.resolve())
 
 
-def hash_weights(name: str | Path) -> str:
-    """A hash of a model's weights, whatever folder they lie in; of adapters, theirs and its own.
+def hash_model(name: str | Path) -> str:
+    """A hash of weights, sizes and tokenizer, whatever folder they lie in; of adapters, of all.
 
     Raises:
         ModelError: If there is no such model.
     """
     digest, folder = hashlib.sha256(), find_model(name)
-    files = [folder / ADAPTERS]
+    files = [folder / ADAPTED, folder / ADAPTERS]
     if (folder / ADAPTED).is_file():
-        digest.update(hash_weights(read_settings(folder).base).encode())
+        digest.update(hash_model(read_settings(folder).base).encode())
     else:
-        files = find_shards(folder / WEIGHTS)
+        files = [folder / CONFIG, folder / TOKENIZER, *find_shards(folder / WEIGHTS)]
     for file in files:
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())

@@ -23,7 +23,7 @@ from rapidfuzz.distance import Levenshtein
 
 from lightseek.blocks import STRIP_HEIGHT
 from lightseek.data.corpus import Corpus
-from lightseek.data.fonts import load_faces, split_families
+from lightseek.data.fonts import load_faces, unseen_faces
 from lightseek.data.strips import StripRenderer, StripSample
 from lightseek.ocr import OCR
 from lightseek.reader import read_strips
@@ -58,7 +58,7 @@ def draw_samples(
     fonts: Path, text: Path, held_out: int, ids: dict[str, int]
 ) -> Iterator[StripSample]:
     """Endless strips that no training has shown."""
-    _, faces = split_families(load_faces(fonts, LATIN), held_out=held_out, seed=HELD_OUT_SEED)
+    faces = unseen_faces(load_faces(fonts, LATIN), held_out=held_out, seed=HELD_OUT_SEED)
     corpus = Corpus.load(text, LATIN, held_out=True)
     renderer = StripRenderer(faces, ids)
     rng = random.Random(HELD_OUT_SEED)

@@ -26,7 +26,7 @@ import torch
 
 from lightseek.config import validate
 from lightseek.data.corpus import Corpus, clean
-from lightseek.data.fonts import Face, load_faces, split_families
+from lightseek.data.fonts import Face, load_faces, unseen_faces
 from lightseek.data.strips import StripRenderer, StripSample
 from lightseek.eval.report import Machine, put
 from lightseek.tokenizer import LATIN, character_tokenizer
@@ -129,9 +129,7 @@ def nano(base: Path, changes: tuple[str, ...]) -> None:
     for recipe in WAYS.values():
         tune(CONFIGS / recipe, WORK / Path(recipe).stem, overrides)
     held_out = load_recipe(CONFIGS / WAYS["all weights"]).data.held_out_families
-    _, kept = split_families(
-        load_faces(base / "fonts", LATIN), held_out=held_out, seed=HELD_OUT_SEED
-    )
+    kept = unseen_faces(load_faces(base / "fonts", LATIN), held_out=held_out, seed=HELD_OUT_SEED)
     german = fraktur / "text"
     trials = [
         Trial.draw("Fraktur: the fonts learnt", load_faces(fraktur / "fonts", LATIN), german),

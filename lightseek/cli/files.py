@@ -1,5 +1,6 @@
 """Which files a command reads, and where what it makes of them goes."""
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,19 +39,33 @@ def find_files(given: Sequence[str]) -> list[Named]:
 
 
 def _files_of(name: str) -> Iterator[Named]:
-    from lightseek.pages import SUFFIX
-
     path = Path(name)
+    if not name:
+        raise UsageError("a file without a name: is a variable of the shell empty?")
     if name == "-":
         yield Named(name, Path("stdin"))
     elif path.is_dir():
-        files = sorted(p for p in path.rglob("*") if SUFFIX.fullmatch(p.suffix) and p.is_file())
+        files = sorted(p for p in path.rglob("*") if _is_page(p))
         if not files:
             raise UsageError(f"{path} holds no images and no PDFs: name files, or another folder")
         for file in files:
             yield Named(str(file), file.relative_to(path))
     else:
         yield Named(name, Path(path.name))
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file in a folder is to be read; ._scan.png, which a Mac puts beside it, is not."""
+    from lightseek.pages import SUFFIX
+
+    is_hidden = path.name.startswith(".")
+    return SUFFIX.fullmatch(path.suffix) is not None and not is_hidden and path.is_file()
+
+
+def is_of_shard(named: Named, shard: tuple[int, int]) -> bool:
+    """Whether a file belongs to a part: by its name, for no two machines list files alike."""
+    number, total = shard
+    return zlib.crc32(named.name.as_posix().encode(errors="surrogateescape")) % total == number - 1
 
 
 def output_paths(files: Sequence[Named], folder: Path, suffix: str) -> list[Path]:

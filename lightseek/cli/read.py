@@ -11,7 +11,14 @@ from rich.progress import Progress
 
 from lightseek.cli import console as stderr
 from lightseek.cli.console import complain, progress_bar, whole_prompt
-from lightseek.cli.files import as_shard, figure_paths, find_files, output_paths, write_whole
+from lightseek.cli.files import (
+    as_shard,
+    figure_paths,
+    find_files,
+    is_of_shard,
+    output_paths,
+    write_whole,
+)
 from lightseek.document import Document, Page, Status
 from lightseek.errors import UsageError
 
@@ -183,13 +190,21 @@ def find_jobs(
     Raises:
         UsageError: As for `find_files`, `output_paths` and `figure_paths`.
     """
+    for folder in map(Path, given):
+        if figures is not None and folder.resolve() in (
+            figures.resolve(),
+            *figures.resolve().parents,
+        ):
+            raise UsageError(f"figures in {folder} would be read as pages: name another folder")
     files = find_files(given)
     nowhere: list[None] = [None] * len(files)
     targets = output_paths(files, output, suffix) if output else nowhere
     crops = figure_paths(files, figures) if figures else nowhere
-    jobs = [Job(*row) for row in zip((file for file, _ in files), targets, crops, strict=True)]
-    number, total = shard or (1, 1)
-    return jobs[number - 1 :: total]
+    return [
+        Job(named.file, target, crop)
+        for named, target, crop in zip(files, targets, crops, strict=True)
+        if shard is None or is_of_shard(named, shard)
+    ]
 
 
 def unread(jobs: list[Job]) -> list[Job]:

@@ -53,5 +53,8 @@ def _lines(files: list[Path]) -> Iterator[str]:
     """Lines with their ends, which are text too; a byte that is no UTF-8 stops nothing."""
     for file in files:
         read = lzma.open if file.suffix == ".xz" else open
-        with read(file, "rt", encoding="utf-8", errors="replace", newline="") as opened:
-            yield from opened
+        try:
+            with read(file, "rt", encoding="utf-8", errors="replace", newline="") as opened:
+                yield from opened
+        except (lzma.LZMAError, EOFError) as error:
+            raise click.UsageError(f"{file} is cut off or damaged: fetch it again") from error

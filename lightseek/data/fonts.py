@@ -1,7 +1,7 @@
 """Type faces: fetch them, keep those that draw letters as letters, know what each can draw.
 
     fetch_fonts ──> folder of .ttf and .otf ──> load_faces ──> Face ──> split_families
-                                                                  └──> without_clones
+                                                                  └──> unseen_faces
 
 Knows nothing of how a page is drawn.
 """
@@ -178,6 +178,15 @@ def split_families(
         [face for face in faces if face.family not in held],
         [face for face in faces if face.family in held],
     )
+
+
+def unseen_faces(faces: Sequence[Face], *, held_out: int, seed: int) -> list[Face]:
+    """Faces kept aside, without those that are trained on under another name.
+
+    Arguments as for `split_families`.
+    """
+    seen, kept = split_families(faces, held_out=held_out, seed=seed)
+    return without_clones(kept, seen)
 
 
 def without_clones(faces: Sequence[Face], others: Sequence[Face]) -> list[Face]:

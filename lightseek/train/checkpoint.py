@@ -1,7 +1,7 @@
 """The state of a run on disk: everything that exact resume needs, and a model folder to read with.
 
     RUN/recipe.json             the recipe as it ran
-    RUN/start.sha256            of the weights that it began with, if there were any
+    RUN/start.sha256            of weights, sizes and parts that it began with and only names
     RUN/checkpoint/step.json    the next step
     RUN/checkpoint/state-*      masters and optimiser state, one file a process
     RUN/model/                  config, tokenizer, weights: `--model RUN/model`
@@ -12,6 +12,7 @@ leaves the last one whole.
 """
 
 import errno
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lightseek.config import validate
+from lightseek.config import preset_data, validate
 from lightseek.errors import LightSeekError, ModelError, UsageError
 
 P = TypeVar("P")
@@ -44,6 +45,18 @@ class Progress:
     """Floating-point operations of forward and backward passes."""
     seconds: float
     """Time spent drawing and training, pauses and evaluation left out."""
+
+
+def hash_sizes(model: str) -> str | None:
+    """A hash of sizes of one's own, for a file of them may change; none of a preset that ships.
+
+    Raises:
+        UsageError: If there is no such file, or it is no TOML.
+    """
+    if Path(model).suffix != ".toml":
+        return None
+    data = json.dumps(preset_data(model), sort_keys=True)
+    return hashlib.sha256(data.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +93,11 @@ class RunFolder:
 
         Args:
             recipe: A dataclass.
-            start: Hash of the weights that the run begins with, where the recipe does not tell.
+            start: Hash of what the run begins with and its recipe only names, if there is any.
 
         Raises:
-            UsageError: If the folder holds a run of another recipe or of other weights, or cannot
-                be made.
+            UsageError: If the folder holds a run of another recipe or beginning, or cannot be
+                made.
         """
         file, origin = self.path / "recipe.json", self.path / "start.sha256"
         if not any(folder.exists() for folder in self._checkpoints) or not file.exists():
@@ -104,9 +117,9 @@ class RunFolder:
         # what is frozen is in no checkpoint, but read again from there
         before = origin.read_text(encoding="utf-8") if origin.exists() else None
         if before != start:
-            weights = "other weights" if before else "nothing"
+            other = "other weights, sizes or parts" if before else "nothing"
             raise UsageError(
-                f"{self.path} holds a run that began from {weights}: name the same model to start "
+                f"{self.path} holds a run that began from {other}: name the same model to start "
                 "from, or another folder"
             )
 

@@ -4,7 +4,6 @@ On a CPU two processes of one thread each are faster than one of two, and batche
 inside each; on a GPU one process trains while worker processes draw.
 """
 
-import hashlib
 import os
 import tempfile
 import time
@@ -32,7 +31,7 @@ from lightseek.model import LightSeekOCR
 from lightseek.tokenizer import character_tokenizer
 from lightseek.train.batch import Batch, StripBatches, draw_ahead
 from lightseek.train.card import current_commit, write_record
-from lightseek.train.checkpoint import Progress, RunFolder
+from lightseek.train.checkpoint import Progress, RunFolder, hash_sizes
 from lightseek.train.exam import examine, held_out_strips
 from lightseek.train.loss import TrainedModel, weigh
 from lightseek.train.measure import peak_flops, step_flops
@@ -44,7 +43,7 @@ from lightseek.views import MODES
 from lightseek.weights import (
     WEIGHTS,
     find_model,
-    hash_weights,
+    hash_model,
     lasting_name,
     load_weights,
     read_config,
@@ -338,10 +337,8 @@ def make_model(job: Job, config: ModelConfig) -> LightSeekOCR:
 
 def _hash_start(recipe: Recipe, start: str | Path | None) -> str | None:
     """A hash of what a run begins with and its recipe only names."""
-    if start is not None:
-        return hash_weights(start)
-    sizes = preset(recipe.model).to_json() if Path(recipe.model).suffix else None
-    return None if sizes is None else hashlib.sha256(sizes.encode()).hexdigest()
+    hashes = (hash_sizes(recipe.model), None if start is None else hash_model(start))
+    return " ".join(found for found in hashes if found is not None) or None
 
 
 def silence_residuals(part: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,7 +54,7 @@ from lightseek.train.pages.recipe import (
 from lightseek.train.pages.state import PageProgress
 from lightseek.train.progress import read_curve
 from lightseek.views import MODES
-from lightseek.weights import hash_weights, load_model, save_model
+from lightseek.weights import hash_model, load_model, save_model
 
 pytest.importorskip("accelerate")
 
@@ -593,6 +594,21 @@ def test_a_run_goes_on_with_what_it_began_with(
         file.write_bytes(before)
 
 
+def test_all_of_a_model_counts_for_what_a_run_began_with(
+    recipe: PageRecipe, tmp_path: Path
+) -> None:
+    model = shutil.copytree(recipe.model, tmp_path / "model")
+    mine = replace(recipe, model=str(model))
+    began = start.hash_start(mine)
+    (model / "README.md").write_text("nothing that is read")
+    assert start.hash_start(mine) == began
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        before = (model / name).read_bytes()
+        (model / name).write_bytes(before + b" ")
+        assert start.hash_start(mine) != began, name
+        (model / name).write_bytes(before)
+
+
 def test_a_run_goes_on_with_the_sizes_it_began_with(recipe: PageRecipe, tmp_path: Path) -> None:
     sizes = tmp_path / "mine.toml"
     mine = replace(recipe, model=str(sizes))
@@ -636,7 +652,7 @@ def test_a_checkpoint_of_another_shape_is_refused(
     save_model(tmp_path / "model", LightSeekOCR(tiny_base_config), tiny_tokenizer)
     go(moving, tmp_path / "run", steps=1)
     save_model(tmp_path / "model", LightSeekOCR(other), tiny_tokenizer)
-    (tmp_path / "run" / "start.sha256").write_text(hash_weights(tmp_path / "model"))
+    (tmp_path / "run" / "start.sha256").write_text(hash_model(tmp_path / "model"))
     with pytest.raises(ModelError, match="misshapen: model"):
         go(moving, tmp_path / "run")
     with pytest.raises(UsageError, match="another recipe"):
@@ -654,7 +670,7 @@ def test_features_of_a_frozen_encoder_take_the_place_of_images(
     for name in ("loss", "held_out_loss"):
         with_images, with_features = (curve(run, name) for run in runs)
         assert with_features == pytest.approx(with_images, rel=0.01)
-    # the encoder is not there while the run goes on, and in the model that it leaves
+    # the encoder is not there while the run goes on, and is in the model that it leaves
     of_images, of_features = (load_file(run / "model" / "model.safetensors") for run in runs)
     assert of_images.keys() == of_features.keys()
     for name, tensor in of_images.items():

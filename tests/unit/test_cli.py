@@ -230,7 +230,13 @@ class TestOutputFolder:
 
     def test_a_folder_without_pages(self, run: Run) -> None:
         Path("scans").mkdir()
+        Path("scans/._page.png").write_bytes(b"what a Mac keeps beside a page")
         assert_refused(run("read", "scans"), "scans holds no images and no PDFs")
+        assert_refused(run("read", ""), "a file without a name")
+
+    def test_figures_among_the_pages(self, run: Run) -> None:
+        result = run("read", ".", "--figures", "figures")
+        assert_refused(result, "figures in . would be read as pages")
 
     def test_what_has_a_result_is_passed_over(self, run: Run) -> None:
         asked = ("read", "hello.png", "blank.png", "notes.txt", "-o", "out", "--skip-existing")
@@ -252,8 +258,10 @@ class TestOutputFolder:
         for shard in ("1/2", "2/2"):
             result = run("read", *given, "-f", "json", "--shard", shard)
             read.append([json.loads(line)["source"] for line in result.stdout.splitlines()])
-        assert read == [["hello.png", "blank.tiff"], ["blank.png"]]
-        assert run("read", *given, "--shard", "5/5").exit_code == 0, "none is left for it"
+        assert sorted([*read[0], *read[1]]) == sorted(given)
+        again = run("read", *given[1:], "-f", "json", "--shard", "1/2").stdout.splitlines()
+        left = [name for name in read[0] if name != "hello.png"]
+        assert [json.loads(line)["source"] for line in again] == left, "whatever else there is"
         for wrong in ("0/2", "3/2", "2", "a/b"):
             assert_refused(run("read", *given, "--shard", wrong), "write K/N")
 

@@ -41,6 +41,11 @@ def test_of_what_synth_fetch_leaves(text: Path, tmp_path: Path) -> None:
     assert run(text, "-o", tmp_path / "made", "--size", "290").exit_code == 0
     tokenizer = Tokenizer.from_folder(tmp_path / "made")
     assert len(tokenizer.encode("quick")) < len(tokenizer.encode("licence"))
+    packed_bytes = (text / "en-a.txt.xz").read_bytes()
+    for damaged in (packed_bytes[:-20], b"no archive"):
+        (text / "en-a.txt.xz").write_bytes(damaged)
+        result = run(text, "-o", tmp_path / "other")
+        assert (result.exit_code, "en-a.txt.xz is cut off or damaged" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -65,18 +65,25 @@ def test_a_decoder_that_looks_at_maps_is_another(tiny_base_config: ModelConfig) 
         DeepDecoder(tiny_base_config.decoder)
 
 
+@pytest.mark.parametrize("rows", [[2, 0, 2, 2], [2, 0]])
+@pytest.mark.parametrize("window", [None, 2, 3])
 @torch.inference_mode()
-def test_a_cache_keeps_and_copies_rows(model: LightSeekOCR) -> None:
-    decoder = model.decoder
-    x = torch.randn(3, 5, decoder.config.dim)
-    rows = torch.tensor([2, 0, 2, 2])
-    rotary = decoder.rotary(torch.arange(5)[None], x)
+def test_a_cache_keeps_and_copies_rows(
+    model: LightSeekOCR, rows: list[int], window: int | None
+) -> None:
+    """Also when tokens have taken the places of others."""
+    decoder = DeepDecoder(replace(model.config.decoder, sliding_window=window))
+    decoder.load_state_dict(model.decoder.state_dict())
+    x = torch.randn(3, 9, decoder.config.dim)
+    rotary = decoder.rotary(torch.arange(9)[None], x)
     bias = attention_bias(decoder.config, 4, 4, like=x)
     cache = KvCache(decoder.config, batch=3, like=x, prompt=4)
     decoder(x[:, :4], rotary.at(0, 4), bias, cache)
-    cache.select(rows)
-    last = decoder(x[rows, 4:], rotary.at(4, 1), None, cache)
-    expected = full(decoder, x, 4)[rows, 4:]
+    for at in range(4, 8):
+        decoder(x[:, at : at + 1], rotary.at(at, 1), None, cache)
+    cache.select(torch.tensor(rows))
+    last = decoder(x[rows, 8:], rotary.at(8, 1), None, cache)
+    expected = full(decoder, x, 4)[rows, 8:]
     torch.testing.assert_close(last, expected, atol=1e-5, rtol=1e-5)
 
 

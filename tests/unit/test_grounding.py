@@ -63,6 +63,11 @@ class TestDialects:
         assert parse(f"<|det|>{label} [1, 2, 3, 4]<|/det|>") == [(label, Box(2, 2, 6, 4), "")]
         assert parse(f"<|det|>{label} [1, 2, 3, 4]<|/det|>x") == [(label, Box(2, 2, 6, 4), "x")]
 
+    @pytest.mark.parametrize("broken", ["[1]", "[1, 2, 3]", "[12, 3"])
+    def test_before_a_broken_box_it_may_be_text(self, broken: str) -> None:
+        answer = f"<|det|>Dear Sir, see {broken}<|/det|>"
+        assert parse(answer) == [("text", PAGE, "Dear Sir, see")]
+
     def test_text_in_two_boxes_is_one_region_around_both(self) -> None:
         answer = "<|ref|>text<|/ref|><|det|>[[1, 2, 3, 4], [5, 6, 7, 8]]<|/det|>over two columns"
         assert parse(answer) == [("text", Box(2, 2, 14, 8), "over two columns")]

@@ -203,6 +203,7 @@ class TestConfigs:
             ("clip-l-14-224", "heads", 7, "clip.dim = 1024 is no multiple of heads = 7"),
             ("clip-l-14-224", "image_size", 7, "image_size is smaller than a patch"),
             ("sam_vit_b", "width", 770, "sam.dim = 770 is no multiple of heads = 12"),
+            ("sam_vit_b", "global_attn_indexes", [12], "a block beyond sam.depth = 12"),
             ("sam_vit_b", "downsample_channels", [-1, -1], "downsample_channels"),
         ],
     )
@@ -234,6 +235,7 @@ class TestConfigs:
             ("text_config", "mlp_layer_types", ["sparse", "dense"]),
             ("text_config", "layer_types", ["full_attention", "reference_sliding_attention"]),
             ("text_config", "layer_types", []),
+            ("text_config", "sliding_window", 0),
             ("text_config", "layer_types", ["full_attention"]),
             ("vision_config", "colour", "blue"),
         ],

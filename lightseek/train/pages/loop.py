@@ -23,6 +23,7 @@ from lightseek.data.dataset import load_pairs
 from lightseek.data.loader import BatchLoader
 from lightseek.errors import DataError, LightSeekError, require
 from lightseek.eval.metrics import Score, score_all
+from lightseek.shards import write_file
 from lightseek.train.batch import IGNORED
 from lightseek.train.card import current_commit
 from lightseek.train.checkpoint import RunFolder
@@ -117,10 +118,8 @@ class PageTrainer:
         self.loader = self._batches_of(rows, workers=recipe.pages.workers)
         self._batches_of(self.held_out)  # too few pages to share are told now, not in an hour
         self.steps = recipe.num_steps(len(self.loader))
-        self.state = SharedState(self.model, recipe)
         optimiser = make_optimiser(self.model, recipe.optimiser)
-        if recipe.pages.features is not None:
-            model.encoder.keep_projector()
+        self.state = SharedState(self.model, recipe, self._let_encoder_go())
         # the same modules, shared out over processes where there are several
         self.shared, self.optimiser = accelerator.prepare(self.model, optimiser)
         self.progress = PageProgress(
@@ -159,6 +158,22 @@ class PageTrainer:
                 for name, pairs in (("train", train), ("held-out", held_out))
             )
         return PageRows(train, seen), PageRows(held_out, seen_held_out)
+
+    def _let_encoder_go(self) -> Path | None:
+        """With features, all but its projector leaves memory; the file where it waits, if it does.
+
+        Models that the run leaves have it; adapters do not need it.
+        """
+        if self.recipe.pages.features is None:
+            return None
+        encoder, file = self.model.model.encoder, None
+        if not self.recipe.adapts_model:
+            file = self.folder.path / "encoder.safetensors"
+            if self.accelerator.is_main_process:
+                frozen = encoder.state_dict(prefix="encoder.").items()
+                write_file(file, {n: t.cpu() for n, t in frozen if ".projector." not in n})
+        encoder.keep_projector()
+        return file
 
     def _batches_of(self, rows: PageRows, *, workers: int = 0) -> BatchLoader[PageRow, PageBatch]:
         return BatchLoader(

@@ -14,6 +14,7 @@ from lightseek.model import LightSeekOCR
 from lightseek.published import assemble, find_published, hash_published
 from lightseek.shards import check_shapes
 from lightseek.tokenizer import Tokenizer
+from lightseek.train.checkpoint import hash_sizes
 from lightseek.train.pages.recipe import PageRecipe, PartsRecipe
 from lightseek.train.run import silence_residuals
 from lightseek.views import (
@@ -25,7 +26,7 @@ from lightseek.views import (
     num_positions,
     num_visual_tokens,
 )
-from lightseek.weights import TOKENIZER, find_model, hash_weights, load_model
+from lightseek.weights import TOKENIZER, find_model, hash_model, load_model
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
@@ -73,24 +74,25 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
     return model, tokenizer
 
 
-def hash_start(recipe: PageRecipe) -> str:
-    """Hashes of all that a run begins with and its recipe only names.
+def hash_start(recipe: PageRecipe) -> str | None:
+    """Hashes of all that a run begins with and its recipe only names, if there is any.
 
     Raises:
         ModelError: If there is no such model.
     """
     parts = recipe.parts
-    hashes = [] if parts.encoder is None else [hash_weights(parts.encoder)]
+    hashes = [] if parts.encoder is None else [hash_model(parts.encoder)]
     if not names_preset(recipe.model):
-        return " ".join([*hashes, hash_weights(recipe.model)])
-    hashes.append(hashlib.sha256(preset(recipe.model).to_json().encode()).hexdigest())
+        return " ".join([*hashes, hash_model(recipe.model)])
+    sizes = hash_sizes(recipe.model)
+    hashes += [] if sizes is None else [sizes]
     published = (parts.sam, parts.clip, parts.language)
     hashes += [hash_published(name) for name in published if name is not None]
     if parts.tokenizer is not None:
         folder = find_model(parts.tokenizer)
         Tokenizer.from_folder(folder)  # says what is wrong with it
         hashes.append(hashlib.sha256((folder / TOKENIZER).read_bytes()).hexdigest())
-    return " ".join(hashes)
+    return " ".join(hashes) or None
 
 
 def prepare_parts(model: LightSeekOCR, recipe: PageRecipe) -> None:

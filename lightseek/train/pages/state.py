@@ -5,9 +5,11 @@ where the run began. Only safetensors, whatever wraps the model: plain, DDP or F
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -23,7 +25,7 @@ from lightseek.model import LightSeekOCR
 from lightseek.shards import check_shapes
 from lightseek.train.pages.batch import PageModel
 from lightseek.train.pages.recipe import AdamWRecipe, PageRecipe
-from lightseek.train.pages.start import begin_model, prepare_parts
+from lightseek.train.pages.start import prepare_parts
 from lightseek.weights import empty_model
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -85,10 +87,11 @@ class SharedState:
     Args:
         trained: Before it is shared out.
         recipe: Of the run.
+        encoder: File with what the run lets go of its encoder, if it does.
     """
 
-    def __init__(self, trained: PageModel, recipe: PageRecipe) -> None:
-        self._recipe, self._config = recipe, trained.model.config
+    def __init__(self, trained: PageModel, recipe: PageRecipe, encoder: Path | None) -> None:
+        self._recipe, self._config, self._encoder = recipe, trained.model.config, encoder
         self._shapes = {
             name: tuple(parameter.shape)
             for name, parameter in trained.named_parameters()
@@ -149,10 +152,8 @@ class SharedState:
         if not weights:
             return None
         inside = {name.removeprefix(INSIDE): tensor for name, tensor in weights.items()}
-        if self._recipe.pages.features is not None:
-            # of the encoder all but the projector was let go: it is as the run began
-            whole, _ = begin_model(self._recipe)
-            inside = whole.state_dict() | inside
+        if self._encoder is not None:
+            inside |= load_file(self._encoder)
         model = empty_twin(self._config, self._recipe)
         copied = {n: t.clone() if ".base_layer." in n else t for n, t in inside.items()}
         model.load_state_dict(copied, assign=True)
