@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lightseek.attention import FEW_WITH_BIAS, MapNorm, Mlp, attend
+from lightseek.attention import MapNorm, Mlp, attend
 from lightseek.config import (
     COMPRESSION,
     PATCH_PX,
@@ -29,11 +29,10 @@ from lightseek.config import (
     SamConfig,
 )
 from lightseek.fusion import make_projector
+from lightseek.relative import attend_map
 
 Column = int | Int[Tensor, ""]
 """A column of a position table; as a tensor, one compiled graph serves every column."""
-SCORES_ON_CPU, SCORES_ON_GPU = 4 << 20, 256 << 20
-"""Scores with a bias at once: in pieces the 400 MB of a view stay in the caches of a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,61 +81,11 @@ class Attention(nn.Module):
         query, key, value = rearrange(
             self.qkv(x), "b n (three a k) -> three b a n k", three=3, a=self.heads
         ).contiguous()
-        if size is None or self.relative_rows is None:
+        if size is None or self.relative_rows is None or self.relative_cols is None:
             mixed = attend(query, key, value)
         else:
-            row_scores = self.heads * size.cols * query.shape[2]
-            on_cpu = x.device.type == "cpu"
-            room = SCORES_ON_CPU if on_cpu else SCORES_ON_GPU
-            most = min(size.rows, FEW_WITH_BIAS // size.cols) if on_cpu else size.rows
-            high = max(1, min(most, room // row_scores))
-            few = max(1, room // (high * row_scores))
-            parts = zip(query.split(few), key.split(few), value.split(few), strict=True)
-            mixed = torch.cat([self._attend_bands(*part, high, size) for part in parts])
+            mixed = attend_map(query, key, value, self.relative_rows, self.relative_cols, size)
         return self.out(rearrange(mixed, "b a n k -> b n (a k)"))
-
-    def _attend_bands(
-        self,
-        query: Float[Tensor, "B A N K"],
-        key: Float[Tensor, "B A N K"],
-        value: Float[Tensor, "B A N K"],
-        high: int,
-        size: Rows,
-    ) -> Float[Tensor, "B A N K"]:
-        """Mix tokens with relative positions, so many rows of the map at a time."""
-        mixed = [
-            attend(band, key, value, self._relative_bias(band, i * high, size))
-            for i, band in enumerate(torch.split(query, high * size.cols, dim=2))
-        ]
-        return torch.cat(mixed, dim=2)
-
-    def _relative_bias(
-        self, query: Float[Tensor, "B A L K"], first_row: int, size: Rows
-    ) -> Float[Tensor, "B A L N"]:
-        """Score of queries, from a row on, for how far above and to the left each key lies."""
-        assert self.relative_rows is not None
-        assert self.relative_cols is not None
-        band = rearrange(query, "b a (h w) k -> b a h w k", w=size.cols)
-        rows = relative_table(self.relative_rows, size.rows)[first_row : first_row + band.shape[2]]
-        cols = relative_table(self.relative_cols, size.cols)
-        by_row = torch.einsum("bahwk,hik->bahwi", band, rows)
-        by_col = torch.einsum("bahwk,wjk->bahwj", band, cols)
-        bias = by_row[..., :, None] + by_col[..., None, :]
-        return rearrange(bias, "b a h w i j -> b a (h w) (i j)")
-
-
-def relative_table(table: Float[Tensor, "R K"], length: int) -> Float[Tensor, "L L K"]:
-    """Spread a table of distances over all pairs of positions.
-
-    A table made for another length is interpolated linearly (segment-anything,
-    `get_rel_pos`).
-    """
-    wanted = 2 * length - 1
-    if table.shape[0] != wanted:
-        resized = F.interpolate(table.T[None].float(), size=wanted, mode="linear")
-        table = resized[0].T.to(table.dtype)
-    steps = torch.arange(length, device=table.device)
-    return table[steps[:, None] - steps[None, :] + length - 1]
 
 
 class PositionTable(nn.Module):

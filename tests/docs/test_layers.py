@@ -18,6 +18,7 @@ LAYERS = (
     "pages tokenizer views blocks grounding official",
     "data eval readings",
     "attention fusion sequences memory",
+    "relative",
     "encoder decoder language",
     "cross",
     "model",

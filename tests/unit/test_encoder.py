@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightseek import relative
 from lightseek.config import ModelConfig, Rows
 from lightseek.encoder import (
     Attention,
@@ -17,9 +18,9 @@ from lightseek.encoder import (
     PositionTable,
     SamBlock,
     SamEncoder,
-    relative_table,
 )
 from lightseek.model import LightSeekOCR
+from lightseek.relative import relative_table
 
 
 @pytest.fixture(autouse=True)
@@ -123,11 +124,11 @@ def test_attention_in_pieces_is_the_same(room: int, monkeypatch: pytest.MonkeyPa
         torch.nn.init.normal_(parameter)
     x = torch.randn(5, 12, 8)
     expected = module(x, size)
-    monkeypatch.setattr("lightseek.encoder.SCORES_ON_CPU", room)
+    monkeypatch.setattr(relative, "SCORES_ON_CPU", room)
     pieces: list[tuple[int, ...]] = []
-    original = module._relative_bias
+    original = relative.relative_bias
     monkeypatch.setattr(
-        module, "_relative_bias", lambda *given: pieces.append(given[0].shape) or original(*given)
+        relative, "relative_bias", lambda *given: pieces.append(given[0].shape) or original(*given)
     )
     torch.testing.assert_close(module(x, size), expected)
     assert len(pieces) > 1
