@@ -128,7 +128,7 @@ class _Part:
     text: str = ""
     has_box: bool = False
     named: bool = False
-    """Whether the label stands in the mark of the box, where text never does."""
+    """Whether the label stands in the mark of the box: it is no text if the box is whole."""
     start: int = 0
     """Place in the answer of the text, or of the label while there is none."""
     stop: int = 0
@@ -191,7 +191,7 @@ def _to_page(quad: tuple[float, ...], page: Box) -> Box:
 
 
 def _is_label(text: str) -> bool:
-    return text.rpartition("_")[2] in LABELS or text in LABELS
+    return text in LABELS or text.rpartition("_")[2] in LABELS
 
 
 def is_figure(label: str) -> bool:

@@ -5,7 +5,6 @@ the vision encoder is taken, of CLIP the vision model without its patch embeddin
 model everything. Only safetensors: weights are data.
 """
 
-import hashlib
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from lightseek.model import LightSeekOCR
 from lightseek.names import CLIP, SAM, Table, translate
 from lightseek.shards import check_shapes, find_shards, open_shard
 from lightseek.tokenizer import Tokenizer
-from lightseek.weights import CONFIG, HUB_FILES, WEIGHTS
+from lightseek.weights import CONFIG, HUB_FILES, WEIGHTS, hash_files
 
 V = TypeVar("V", bound="_Vision")
 
@@ -98,13 +97,9 @@ def hash_published(name: str | Path) -> str:
     Raises:
         ModelError: As for `find_published`.
     """
-    folder, digest = find_published(name), hashlib.sha256()
+    folder = find_published(name)
     # what is read of it: others may put more into the cache of the hub
-    files = (file for pattern in HUB_FILES for file in folder.glob(pattern))
-    for file in sorted(files):
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
+    return hash_files(sorted(file for pattern in HUB_FILES for file in folder.glob(pattern)))
 
 
 def sam_config(folder: Path) -> SamConfig:

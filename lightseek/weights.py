@@ -7,7 +7,7 @@ device. Tensors that are missing, unexpected or of another shape are told in one
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -157,12 +157,16 @@ def hash_model(name: str | Path) -> str:
     Raises:
         ModelError: If there is no such model.
     """
-    digest, folder = hashlib.sha256(), find_model(name)
-    files = [folder / ADAPTED, folder / ADAPTERS]
+    folder = find_model(name)
     if (folder / ADAPTED).is_file():
-        digest.update(hash_model(read_settings(folder).base).encode())
-    else:
-        files = [folder / CONFIG, folder / TOKENIZER, *find_shards(folder / WEIGHTS)]
+        base = hash_model(read_settings(folder).base)
+        return hash_files([folder / ADAPTED, folder / ADAPTERS], base)
+    return hash_files([folder / CONFIG, folder / TOKENIZER, *find_shards(folder / WEIGHTS)])
+
+
+def hash_files(files: Iterable[Path], base: str = "") -> str:
+    """A hash of what is in files, and of a hash that they build on."""
+    digest = hashlib.sha256(base.encode())
     for file in files:
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())

@@ -45,21 +45,21 @@ def _files_of(name: str) -> Iterator[Named]:
     if name == "-":
         yield Named(name, Path("stdin"))
     elif path.is_dir():
-        files = sorted(p for p in path.rglob("*") if _is_page(p))
-        if not files:
-            raise UsageError(f"{path} holds no images and no PDFs: name files, or another folder")
-        for file in files:
+        for file in _pages_in(path):
             yield Named(str(file), file.relative_to(path))
     else:
         yield Named(name, Path(path.name))
 
 
-def _is_page(path: Path) -> bool:
-    """Whether a file in a folder is to be read; ._scan.png, which a Mac puts beside it, is not."""
+def _pages_in(folder: Path) -> list[Path]:
     from lightseek.pages import SUFFIX
 
-    is_hidden = path.name.startswith(".")
-    return SUFFIX.fullmatch(path.suffix) is not None and not is_hidden and path.is_file()
+    # ._scan.png is what a Mac puts beside scan.png
+    named = (p for p in folder.rglob("*") if SUFFIX.fullmatch(p.suffix) and p.name[0] != ".")
+    files = sorted(path for path in named if path.is_file())
+    if not files:
+        raise UsageError(f"{folder} holds no images and no PDFs: name files, or another folder")
+    return files
 
 
 def is_of_shard(named: Named, shard: tuple[int, int]) -> bool:
@@ -76,9 +76,10 @@ def output_paths(files: Sequence[Named], folder: Path, suffix: str) -> list[Path
     Raises:
         UsageError: If two files have the same name, or the folder cannot be made.
     """
-    stems = Counter(name.with_suffix("") for _, name in files)
+    stems = [name.with_suffix("") for _, name in files]
+    times = Counter(stems)
     chosen = [
-        name.with_suffix("") if stems[name.with_suffix("")] == 1 else name for _, name in files
+        stem if times[stem] == 1 else name for stem, (_, name) in zip(stems, files, strict=True)
     ]
     if twice := sorted(str(name) for name, count in Counter(chosen).items() if count > 1):
         raise UsageError(f"{twice[0]} is given twice: read files of one name into folders apart")

@@ -190,11 +190,8 @@ def find_jobs(
     Raises:
         UsageError: As for `find_files`, `output_paths` and `figure_paths`.
     """
-    for folder in map(Path, given):
-        if figures is not None and folder.resolve() in (
-            figures.resolve(),
-            *figures.resolve().parents,
-        ):
+    for folder in given if figures else ():
+        if figures and figures.resolve().is_relative_to(Path(folder).resolve()):
             raise UsageError(f"figures in {folder} would be read as pages: name another folder")
     files = find_files(given)
     nowhere: list[None] = [None] * len(files)

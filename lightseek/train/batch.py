@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightseek.config import TOKEN_PX, ModelConfig, PlaceConfig
 from lightseek.data.corpus import Corpus
 from lightseek.data.cuttings import TypesetStrips
-from lightseek.data.fonts import Face, load_faces, split_families, unseen_faces
+from lightseek.data.fonts import Face, load_faces, split_families, without_clones
 from lightseek.data.layouts import PageSetter
 from lightseek.data.lines import RealLines
 from lightseek.data.strips import LINE_PX, StripRenderer, StripSample
@@ -183,8 +183,7 @@ class StripBatches(Dataset[Batch]):
         """
         data = self.recipe.data
         faces = load_faces(Path(data.fonts), LATIN)
-        aside = {"held_out": data.held_out_families, "seed": HELD_OUT_SEED}
-        seen, _ = split_families(faces, **aside)
+        seen, kept = split_families(faces, held_out=data.held_out_families, seed=HELD_OUT_SEED)
         if not seen:
             raise UsageError(
                 f"{data.fonts} has no more than {data.held_out_families} font families: "
@@ -192,7 +191,7 @@ class StripBatches(Dataset[Batch]):
             )
         if not self.held_out:
             return seen
-        if not (new := unseen_faces(faces, **aside)):
+        if not (new := without_clones(kept, seen)):
             raise UsageError(
                 f"all font families that are kept aside in {data.fonts} are there under other names"
                 " too: raise data.held_out_families"

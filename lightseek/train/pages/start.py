@@ -1,6 +1,5 @@
 """What a run begins with: a model with weights, or a preset whose parts others have published."""
 
-import hashlib
 from dataclasses import replace
 
 import torch
@@ -26,7 +25,7 @@ from lightseek.views import (
     num_positions,
     num_visual_tokens,
 )
-from lightseek.weights import TOKENIZER, find_model, hash_model, load_model
+from lightseek.weights import TOKENIZER, find_model, hash_files, hash_model, load_model
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
@@ -91,7 +90,7 @@ def hash_start(recipe: PageRecipe) -> str | None:
     if parts.tokenizer is not None:
         folder = find_model(parts.tokenizer)
         Tokenizer.from_folder(folder)  # says what is wrong with it
-        hashes.append(hashlib.sha256((folder / TOKENIZER).read_bytes()).hexdigest())
+        hashes.append(hash_files([folder / TOKENIZER]))
     return " ".join(hashes) or None
 
 
