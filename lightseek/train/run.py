@@ -315,12 +315,8 @@ def make_model(job: Job, config: ModelConfig) -> LightSeekOCR:
         ModelError: If the weights are of a model with other sizes.
         UsageError: If it has no part or layer that the recipe freezes or adapts.
     """
-    torch.manual_seed(job.recipe.seed)
-    model = LightSeekOCR(config)
-    if job.start is None:
-        silence_residuals(model)
-        nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
-    else:
+    model = fresh_model(config, job.recipe.seed)
+    if job.start is not None:
         folder = find_model(job.start)
         if read_config(folder)[0].mode in MODES:
             raise UsageError(
@@ -332,6 +328,15 @@ def make_model(job: Job, config: ModelConfig) -> LightSeekOCR:
     model.freeze(job.recipe.freeze)
     if job.recipe.lora is not None:
         add_adapters(model, job.recipe.lora)
+    return model
+
+
+def fresh_model(config: ModelConfig, seed: int) -> LightSeekOCR:
+    """A model that knows nothing."""
+    torch.manual_seed(seed)
+    model = LightSeekOCR(config)
+    silence_residuals(model)
+    nn.init.normal_(model.embedding.weight, std=EMBEDDING_STD)
     return model
 
 
