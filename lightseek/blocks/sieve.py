@@ -218,14 +218,15 @@ def _without_cut_lines(
 
     A line is cut when it touches the edge and what is left of its height is less than that of the
     lines that do not touch it; the ascenders of a crop that is tight around some lines are whole.
+    Of two such lines the lower one counts: the other may be two that were printed over each other.
     """
     lines = _levels(segments)
     spans = [_span(line, pieces) for line in lines]
     edge = [np.mean(at_edge[[i for s in line for i in s.pieces]]) > 0.1 for line in lines]
-    whole = [span for span, touches in zip(spans, edge, strict=True) if not touches]
+    whole = sorted(span for span, touches in zip(spans, edge, strict=True) if not touches)
     if not whole:
         return segments
-    usual = float(np.median(whole))
+    usual = whole[(len(whole) - 1) // 2]
     return [
         segment
         for line, span, touches in zip(lines, spans, edge, strict=True)

@@ -297,6 +297,17 @@ def test_slices_of_neighbouring_lines_are_left_out() -> None:
     assert abs((strip.box.top + strip.box.bottom) / 2 - 36) < 8
 
 
+def test_a_line_at_the_edge_is_whole_beside_lines_printed_over_each_other() -> None:
+    page = Sheet(900, 150)
+    # ascenders at the edge; descenders just above the next line
+    for left, top in ((20, 0), (20, 36), (60, 50), (60, 96)):
+        page.line(left, top - 6, sentence(0, 9), size=30, name="Inter-Regular.otf")
+    found = lines(cut_page(page.image))
+    assert len(found) == 3
+    assert found[0].top < 6
+    assert found[2].top > 90
+
+
 def test_a_slanted_line_is_level_on_its_strip() -> None:
     page = Sheet(1000, 700)
     for row in range(3):
