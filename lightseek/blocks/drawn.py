@@ -17,6 +17,7 @@ from lightseek.blocks.ink import (
     Sheet,
     components,
     median,
+    quantile,
     touching,
 )
 
@@ -117,6 +118,7 @@ def find_drawn(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     """Smaller pieces that are no letters, nor parts of one."""
     return np.asarray(
         _rule_ends(pieces, letter)
+        | _cut_rules(pieces, letter)
         | _tick_boxes(pieces, letter)
         | _dashed_rules(pieces, letter)
         | _screens(pieces, letter)
@@ -145,6 +147,27 @@ def _rule_ends(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     level = (width > 3.5 * letter) & (height < 0.35 * letter)
     found: Bool[np.ndarray, " N"] = upright | level
     return found
+
+
+def _cut_rules(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Strokes from edge to edge of a crop, higher and deeper than its letters.
+
+    So may be a bar in a text, which has letters near it on both sides.
+    """
+    left, top, right, bottom = pieces.boxes.T
+    near = max(1.0, 0.15 * letter)
+    found = (top <= near) & (bottom >= len(pieces.labels) - near)
+    found &= (pieces.width < 0.35 * letter) & (pieces.height > letter)
+    letters = np.flatnonzero(~found & (pieces.height >= 0.55 * letter))
+    if not found.any() or len(letters) == 0:
+        return np.zeros(len(found), bool)
+    found &= top < quantile(top[letters], 0.1) - 0.05 * letter
+    found &= bottom > quantile(bottom[letters], 0.9) + 0.05 * letter
+    for i in np.flatnonzero(found):
+        sides = left[i] - right[letters], left[letters] - right[i]
+        gaps = [side[side >= 0] for side in sides]
+        found[i] = any(len(gap) > 0 and gap.min() > 1.5 * letter for gap in gaps)
+    return np.asarray(found)
 
 
 def _dashed_rules(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:

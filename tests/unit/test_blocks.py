@@ -420,6 +420,37 @@ def test_the_frames_of_a_dense_table_touch_no_cell() -> None:
     assert min(a.iou(b) for a, b in zip(found, page.boxes, strict=True)) > 0.75
 
 
+def test_rules_as_high_as_a_crop_are_left_out() -> None:
+    row = Sheet(1400, 30)
+    for x, text in ((8, "00093-4147"), (300, "INH SOL EQ 30"), (700, "$160.80"), (1000, "$40.92")):
+        row.line(x, -1, text)
+    for x in (284, 600, 880):
+        row.draw.line((x, 0, x, 30), fill="black", width=2)
+    found = [strip.box for strip in strips(cut_page(row.image))]
+    assert len(found) == len(row.boxes)
+    assert min(a.iou(b) for a, b in zip(found, row.boxes, strict=True)) > 0.75
+
+
+@pytest.mark.parametrize("text", ["Home | About", "I | We"])
+def test_bars_between_words_stay(text: str) -> None:
+    left, top, right, bottom = font(32).getbbox(text)
+    page = Sheet(round(right - left) + 2, round(bottom - top) + 2)
+    page.line(1 - left, 1 - top, text, size=32)
+    (strip,) = strips(cut_page(page.image))
+    bar = np.ptp(np.flatnonzero((strip.image < 128).any(axis=1))) + 1
+    assert (np.sum(strip.image < 160, axis=0) > 0.9 * bar).any()
+
+
+@pytest.mark.parametrize("margin", [0, 2, 4])
+def test_a_narrow_letter_far_from_the_next_stays(margin: int) -> None:
+    width, height = round(font(32).getlength("I")), font(32).getbbox("I")
+    page = Sheet(700, round(height[3] - height[1]) + 2 * margin)
+    page.line(40, margin - height[1], "I", size=32)
+    page.line(160 + width, margin - height[1], "concern us more", size=32)
+    [line] = lines(cut_page(page.image))
+    assert line.left == pytest.approx(page.boxes[0].left, abs=2)
+
+
 def test_letters_on_a_ground_of_dots_are_read_from_plain_paper() -> None:
     page = Sheet()
     page.column(100, 300, rows=6, width=640)
