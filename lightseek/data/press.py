@@ -64,6 +64,8 @@ class Look:
     small_capitals: float
     """Height of the capitals that names are set in after their first letter, over that of others;
     0 where they are set as usual."""
+    notes: float
+    """Share of words that a small raised or lowered figure follows."""
     room: float
     """Share of the strip that may be written on."""
 
@@ -85,7 +87,7 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         stretch = rng.uniform(0.8, 1.2) if rng.random() < 0.8 else rng.uniform(0.65, 1.6)
     tracking, space = 0.0, 1.0
     if chance(0.12):
-        tracking = rng.uniform(-0.03, 0.14)
+        tracking = rng.uniform(-0.05, 0.14)
     if chance(0.3):
         space = rng.uniform(0.7, 1.8)
     if chance(0.02):  # headings whose letters stand as far apart as words do elsewhere
@@ -109,6 +111,7 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         far_word=rng.randrange(1, 6) if chance(0.05) else 0,
         ligatures=chance(0.3),
         small_capitals=rng.uniform(0.68, 0.88) if press == "print" and chance(0.05) else 0.0,
+        notes=rng.uniform(0.05, 0.4) if press == "print" and chance(0.12) else 0.0,
         room=rng.uniform(0.3, 1) if chance(0.12) else 1.0,
     )
 

@@ -37,6 +37,9 @@ _OPENING, _CLOSING = "“«„", ";:?!”»"
 """Marks that old letterpress sets apart from the word."""
 _CUT_SHARE = 0.6
 """Of single lines at full difficulty, those that look as if they came from the cutter."""
+_AFTER_NOTES = '.,;:!?)”"'
+_LOWERED_NOTES = 0.25
+"""Of figures beside words, those of formulas, below the line."""
 _BITMAP_RECEIPTS, _MONOSPACED_RECEIPTS = 0.4, 0.35
 """Of receipts; the rest is in any face."""
 _MIN_TYPE_PX = 8
@@ -201,6 +204,8 @@ class StripRenderer:
             if look.small_capitals and drawn[0].isupper():
                 small = self._smaller(type_, 1 / look.small_capitals)
             set_word = _set_word(rng, drawn, type_, small, look, x + gap)
+            if look.notes and rng.random() < look.notes:
+                set_word = self._set_noted(rng, drawn, type_, small, look, x + gap)
             while set_word and set_word[-1].right > right and not num_words:
                 set_word.pop()
             if not set_word or set_word[-1].right > right:
@@ -211,6 +216,25 @@ class StripRenderer:
             x = set_word[-1].right
             num_words += 1
         return glyphs, len(words)
+
+    def _set_noted(
+        self, rng: random.Random, drawn: str, type_: Type, small: Type | None, look: Look, x: float
+    ) -> list[Glyph]:
+        """The glyphs of a word and of a figure after it, or before the marks at its end."""
+        stem = (drawn.rstrip(_AFTER_NOTES) if rng.random() < 0.5 else "") or drawn
+        note = self._drawable(_draw_note(rng), type_.face.covers, ligatures=False)
+        figures = self._smaller(type_, 1 / rng.uniform(0.55, 0.72))
+        drop = rng.uniform(0.1, 0.3) * type_.body_height
+        if rng.random() >= _LOWERED_NOTES:
+            drop = figures.body_height - rng.uniform(0.95, 1.2) * type_.body_height
+        glyphs: list[Glyph] = []
+        for part, own in ((stem, type_), (note, figures), (drawn[len(stem) :], type_)):
+            set_part = _set_word(rng, part, own, small if own is type_ else None, look, x)
+            if own is not type_:
+                set_part = [glyph._replace(drop=drop) for glyph in set_part]
+            glyphs += set_part
+            x = glyphs[-1].right
+        return glyphs
 
     def _drawable(self, word: str, covers: frozenset[str], *, ligatures: bool) -> str:
         """The word in characters that the face draws and a label can hold."""
@@ -363,6 +387,13 @@ def _set_word(
         glyphs.append(Glyph(character, own, x, advance, drop, is_small_capital=is_small))
         x += advance
     return glyphs
+
+
+def _draw_note(rng: random.Random) -> str:
+    """What refers to a note, an address or a source."""
+    first, second = rng.randint(1, rng.choice((4, 9, 40, 150))), rng.randint(1, 60)
+    forms = (f"{first}", f"{first}", f"{first}", f"{first},{second}", f"{first}-{second}")
+    return rng.choice((*forms, f"[{first}]", rng.choice("abcdn*†‡§")))
 
 
 def by_family(faces: Sequence[Face]) -> list[list[Face]]:

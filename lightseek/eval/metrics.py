@@ -24,6 +24,7 @@ _FOLDED = str.maketrans(
     | dict.fromkeys("“”„‟«»″", '"')
     | {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
     | {"…": "..."}
+    | dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉", "0123456789" * 2, strict=True))
 )
 _LOOP = re.compile(r"(.{4,200}?)\1{4,}")
 
@@ -42,7 +43,8 @@ def fold(text: str) -> str:
     5. Dashes of all lengths, hyphens and the minus sign become `-`, a run of them one `-`; a soft
        hyphen inside a line goes.
     6. Quotes of all kinds, primes, backticks and acute accents become `'` or `"`, two `'` in a row
-       become `"`, `…` becomes `...`, the f and st ligatures are spelt out.
+       become `"`, `…` becomes `...`, the f and st ligatures are spelt out, raised and lowered
+       figures (`²`) are plain ones.
     7. Every run of white space, line ends and page ends included, becomes one space.
 
     Case, accents and all other punctuation count.

@@ -12,6 +12,7 @@ from lightseek.eval.metrics import Score, caseless_cer, cer, fold, has_loop, sco
         ("so -- or --- or —– or ⸺", "so - or - or - or -"),
         ("ﬁ ﬂ ﬀ ﬃ ﬄ ﬆ", "fi fl ff ffi ffl st"),
         ("wait…", "wait..."),
+        ("5 m² by¹² H₂O", "5 m2 by12 H2O"),
         ("e\u0301", "é"),
         (" a\t\u00a0b \u2009\n\r\n c\fd ", "a b c d"),
         ("\ufeffa\u200bb so\u00adft", "ab soft"),

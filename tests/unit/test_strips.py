@@ -41,7 +41,8 @@ def test_same_state_same_sample(renderer, faces):
 
 
 @pytest.mark.parametrize("width", [256, 1024])
-def test_labels_fit_together(renderer, width):
+def test_labels_fit_together(renderer, width, monkeypatch):
+    monkeypatch.setattr(strips, "_draw_note", lambda _: "")
     for sample in samples(renderer, 25, width=width):
         assert sample.image.shape == (LINE_PX, width)
         assert sample.glyphs.shape == (LINE_PX // 8, width // 4)
@@ -119,7 +120,29 @@ def test_names_in_small_capitals_are_written_in_lower_case(renderer, monkeypatch
     assert np.allclose(small.boxes[:2], usual.boxes[:2])
 
 
-def test_several_lines_lie_below_each_other(renderer):
+def test_raised_and_lowered_figures_are_written_after_their_word(renderer, monkeypatch):
+    plain = replace(draw_look(random.Random(0), 0.0), line_px=30)
+    look = replace(plain, notes=1.0)
+    monkeypatch.setattr(strips, "draw_look", lambda *_: look)
+    monkeypatch.setattr(strips, "_draw_note", lambda _: "38")
+    found = samples(renderer, 60, text="Head, line.", difficulty=0.0)
+    assert {sample.text for sample in found} >= {"Head38, line38.", "Head,38 line.38"}
+    lowered = 0
+    for sample in found:
+        at = sample.text.index("38")
+        high = np.ptp(sample.boxes[[0, at]][:, 1::2], axis=1)
+        assert 0.45 < high[1] / high[0] < 0.85
+        (_, top, _, base), (_, _, _, foot) = sample.boxes[[0, at]]
+        below = foot > base
+        lowered += below
+        assert below or foot < base - 0.12 * (base - top)
+        left, top, right, bottom = sample.boxes[at].astype(int)
+        assert (sample.image[top : bottom + 1, left : right + 1] < 200).any()
+    assert 0 < lowered < 40
+
+
+def test_several_lines_lie_below_each_other(renderer, monkeypatch):
+    monkeypatch.setattr(strips, "_draw_note", lambda _: "")
     rng = random.Random(3)
     for _ in range(20):
         sample = renderer.render(rng, TEXT * 3, width=512, lines=3, difficulty=0.5)
