@@ -25,6 +25,7 @@ from lightseek.data.corpus import to_label
 from lightseek.data.fonts import Face
 from lightseek.data.lettering import Extent, Glyph, Line, PrintedLine, Type
 from lightseek.data.press import Look, Press, Sheet, cut_out, draw_look, print_lines, wear
+from lightseek.data.variety import note_like
 
 LINE_PX = STRIP_HEIGHT
 """Height of a strip for each of its lines."""
@@ -222,7 +223,7 @@ class StripRenderer:
     ) -> list[Glyph]:
         """The glyphs of a word and of a figure after it, or before the marks at its end."""
         stem = (drawn.rstrip(_AFTER_NOTES) if rng.random() < 0.5 else "") or drawn
-        note = self._drawable(_draw_note(rng), type_.face.covers, ligatures=False)
+        note = self._drawable(note_like(rng), type_.face.covers, ligatures=False)
         figures = self._smaller(type_, 1 / rng.uniform(0.55, 0.72))
         drop = rng.uniform(0.1, 0.3) * type_.body_height
         if rng.random() >= _LOWERED_NOTES:
@@ -387,13 +388,6 @@ def _set_word(
         glyphs.append(Glyph(character, own, x, advance, drop, is_small_capital=is_small))
         x += advance
     return glyphs
-
-
-def _draw_note(rng: random.Random) -> str:
-    """What refers to a note, an address or a source."""
-    first, second = rng.randint(1, rng.choice((4, 9, 40, 150))), rng.randint(1, 60)
-    forms = (f"{first}", f"{first}", f"{first}", f"{first},{second}", f"{first}-{second}")
-    return rng.choice((*forms, f"[{first}]", rng.choice("abcdn*†‡§")))
 
 
 def by_family(faces: Sequence[Face]) -> list[list[Face]]:

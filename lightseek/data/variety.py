@@ -132,6 +132,13 @@ def number_like(rng: random.Random) -> str:
     return rng.choice(_MAKERS)(rng)
 
 
+def note_like(rng: random.Random) -> str:
+    """What stands small after a word, to refer to a note, an address or a source."""
+    first, second = rng.randint(1, rng.choice((4, 9, 40, 150))), rng.randint(1, 60)
+    forms = (f"{first}", f"{first}", f"{first}", f"{first},{second}", f"{first}-{second}")
+    return rng.choice((*forms, f"[{first}]", rng.choice("abcdn*†‡§")))
+
+
 def _decimal(rng: random.Random) -> str:
     return f"{rng.randint(0, 9999)}{rng.choice('..,')}{rng.randint(0, 99):02d}"
 

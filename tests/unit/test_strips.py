@@ -42,7 +42,7 @@ def test_same_state_same_sample(renderer, faces):
 
 @pytest.mark.parametrize("width", [256, 1024])
 def test_labels_fit_together(renderer, width, monkeypatch):
-    monkeypatch.setattr(strips, "_draw_note", lambda _: "")
+    monkeypatch.setattr(strips, "note_like", lambda _: "")
     for sample in samples(renderer, 25, width=width):
         assert sample.image.shape == (LINE_PX, width)
         assert sample.glyphs.shape == (LINE_PX // 8, width // 4)
@@ -124,7 +124,7 @@ def test_raised_and_lowered_figures_are_written_after_their_word(renderer, monke
     plain = replace(draw_look(random.Random(0), 0.0), line_px=30)
     look = replace(plain, notes=1.0)
     monkeypatch.setattr(strips, "draw_look", lambda *_: look)
-    monkeypatch.setattr(strips, "_draw_note", lambda _: "38")
+    monkeypatch.setattr(strips, "note_like", lambda _: "38")
     found = samples(renderer, 60, text="Head, line.", difficulty=0.0)
     assert {sample.text for sample in found} >= {"Head38, line38.", "Head,38 line.38"}
     lowered = 0
@@ -142,7 +142,7 @@ def test_raised_and_lowered_figures_are_written_after_their_word(renderer, monke
 
 
 def test_several_lines_lie_below_each_other(renderer, monkeypatch):
-    monkeypatch.setattr(strips, "_draw_note", lambda _: "")
+    monkeypatch.setattr(strips, "note_like", lambda _: "")
     rng = random.Random(3)
     for _ in range(20):
         sample = renderer.render(rng, TEXT * 3, width=512, lines=3, difficulty=0.5)
