@@ -25,6 +25,8 @@ _TITLE = 2.5, 18
 """Height of the smallest and the largest letters of a title, in heights of a letter."""
 _WORN_RULE = 0.9
 """Share of a long rule that is inked, at least."""
+_CROP = 6
+"""Height of a crop of a line or two, at most, in heights of a letter."""
 _MANY_DOTS = 16
 """So close to each other, more than text has."""
 _MANY_DASHES = 8
@@ -40,6 +42,8 @@ def without_rules(sheet: Sheet) -> Components:
         (0, _whole_runs(sheet.ink, (int(5 * letter), 1))),
         (1, _worn_runs(sheet.ink, int(14 * letter))),
     ):
+        if axis == 1 and len(sheet.ink) < _CROP * letter:
+            long = _beside_letters(sheet.ink, long, letter)
         if long.any():
             kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
             ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
@@ -68,6 +72,23 @@ def _worn_runs(ink: UInt8[np.ndarray, "H W"], length: int) -> UInt8[np.ndarray, 
     if not full.any():
         return full
     return cv2.dilate(full, np.ones((1, length | 1), np.uint8)) & ink
+
+
+def _beside_letters(
+    ink: UInt8[np.ndarray, "H W"], runs: UInt8[np.ndarray, "H W"], letter: float
+) -> UInt8[np.ndarray, "H W"]:
+    """Level runs but for those amid blurred letters, which leave little paper above and below.
+
+    On a page there are bands and pictures of which the same is true.
+    """
+    kept, off = runs.copy(), max(2, round(0.15 * letter))
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(runs)
+    for i, (left, top, width, height, _) in enumerate(boxes.tolist()[1:], start=1):
+        rows = [row for row in (top - off, top + height - 1 + off) if 0 <= row < len(ink)]
+        if ink[rows, left : left + width].mean(axis=1).sum() > 1:
+            window = slice(top, top + height), slice(left, left + width)
+            kept[window][labels[window] == i] = 0
+    return kept
 
 
 def unlabelled(pieces: Components, drawn: Bool[np.ndarray, " N"]) -> Components:

@@ -596,6 +596,17 @@ def test_a_line_whose_letters_run_together_is_found() -> None:
     assert_found_in_order(cut_page(blurred.point(lambda v: v // 2 + 100)), sheet.boxes)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "blur"),
+    [("GenBasR.ttf", 30, 1.8), ("Caladea-Regular.ttf", 36, 2.2), ("Inter-Regular.otf", 42, 2.8)],
+)
+def test_words_that_are_ink_from_end_to_end_are_no_rules(name: str, size: int, blur: float) -> None:
+    sheet = Sheet(width=1300, height=80)
+    sheet.line(10, 16, "La communication commence commune", size=size, name=name)
+    blurred = sheet.image.filter(ImageFilter.GaussianBlur(blur))
+    assert_found_in_order(cut_page(blurred.point(lambda v: v // 2 + 100)), sheet.boxes)
+
+
 @pytest.mark.parametrize("rise", [2, 3, 4])
 def test_the_torn_off_foot_of_a_letter_stays_with_it(rise: int) -> None:
     sheet = Sheet(width=1600, height=70)
