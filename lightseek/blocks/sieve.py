@@ -25,6 +25,8 @@ _BETWEEN = 7
 _TURNED_LETTERS, _TURNED_GAP, _TURNED_SPACE = 5, 0.25, 0.8
 """Letters of text that runs up or down, at least; their usual and their widest distance, in heights
 of a letter."""
+_LONG_RUN = 12
+"""Letters of a run that is as long as a few words."""
 _BESIDE = 8
 """Farthest that one run is beside another, in heights of a letter."""
 
@@ -129,9 +131,10 @@ def _without_odd(
 
 
 def _is_beside(segment: Segment, others: list[Segment]) -> bool:
-    """Whether a run goes on a line of letters of its size."""
+    """Whether a run goes on a line of letters of its size; a long one may rise or fall to it."""
+    off = 0.8 if len(segment.pieces) >= _LONG_RUN else 0.5
     return any(
-        abs(s.middle - segment.middle) < 0.5 * s.letter
+        abs(s.middle - segment.middle) < off * s.letter
         and max(segment.left - s.right, s.left - segment.right) < _BESIDE * s.letter
         and 0.6 < segment.letter / s.letter < 1.6
         for s in others
