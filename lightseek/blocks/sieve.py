@@ -27,6 +27,8 @@ _TURNED_LETTERS, _TURNED_GAP, _TURNED_SPACE = 5, 0.25, 0.8
 of a letter."""
 _LONG_RUN = 12
 """Letters of a run that is as long as a few words."""
+_MAX_SLOPE = 0.1
+"""Pixels that it rises or falls a pixel across, at most."""
 _BESIDE = 8
 """Farthest that one run is beside another, in heights of a letter."""
 
@@ -187,7 +189,12 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
     if count == 1 and segment.letter < 1.6 * letter:
         return 0
     usual = median(height[large])
-    feet = np.abs(boxes[large, 3] - segment.base)
+    feet = boxes[large, 3] - segment.base
+    if count >= _LONG_RUN:  # which may rise or fall
+        across = boxes[large, 0] - boxes[large, 0].mean()
+        slope = float(across @ feet / max(1.0, across @ across))
+        feet = feet - np.clip(slope, -_MAX_SLOPE, _MAX_SLOPE) * across
+        feet -= median(feet)
     filled = float(area[large].sum() / (width * height)[large].sum())
     half = 0.4 * segment.letter
     rows = slice(max(0, int(segment.middle - half)), int(segment.middle + half) + 1)
@@ -196,7 +203,7 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
     strokes = float((core[:, 1:] & ~core[:, :-1]).sum(axis=1).mean())
     strokes /= segment.width / segment.letter
     odd = (
-        count >= 3 and median(feet) > 0.2 * segment.letter,
+        count >= 3 and median(np.abs(feet)) > 0.2 * segment.letter,
         median(np.abs(height[large] - usual)) > 0.3 * usual,
         not 0.33 < filled < 0.72,
         not 0.22 < inked < 0.72,

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import lightseek.blocks.ink
 from lightseek.blocks import STRIP_HEIGHT, STRIP_WIDTHS, Block, Strip, cut_page, word_boxes
+from lightseek.blocks.sieve import Segment, _is_beside
 from lightseek.document import Box
 
 FONTS = Path(lightseek.__file__).parent / "assets" / "fonts"
@@ -522,6 +523,29 @@ def test_a_number_alone_in_a_dense_table_stays_in_its_row() -> None:
     assert max(box.bottom - box.top for box in found) < 22
     for number in numbers:
         assert any(box.union(number) == box for box in found)
+
+
+def test_a_figure_far_from_the_next_of_its_row_stays_in_it() -> None:
+    page = Sheet(700, 300)
+    for y, number in ((40, "1"), (140, "7")):
+        page.line(60, y, "Bitterground Fish Head (S)", size=28)
+        page.line(330, y + 34, number, size=28)
+        page.line(460, y + 34, "35.00", size=28)
+        page.line(610, y + 34, "0.00", size=28)
+    found = lines(cut_page(page.image))
+    for box in (page.boxes[0], page.boxes[4]):
+        assert any(line.iou(box) > 0.75 for line in found)
+
+
+def test_the_rest_of_a_line_that_rises_is_on_it() -> None:
+    def run(left: int, middle: float, pieces: int) -> Segment:
+        top, low = int(middle - 12), int(middle + 12)
+        return Segment(left, top, left + 250, low, 16, 17, middle, low, list(range(pieces)))
+
+    line = run(64, 206, 20)
+    assert _is_beside(run(330, 195, 25), [line])
+    assert not _is_beside(run(330, 195, 4), [line])
+    assert not _is_beside(run(330, 188, 25), [line])
 
 
 def test_a_raised_number_stays_in_its_line() -> None:
