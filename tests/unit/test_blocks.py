@@ -64,7 +64,7 @@ class Sheet:
         """Ragged lines, as full as words allow."""
         for row in range(rows):
             count = next(n for n in range(1, 99) if fits(sentence(seed + row, n + 1)) > width)
-            self.line(x, y + 34 * row, sentence(seed + row, count))
+            self.line(x, y + 25 * row, sentence(seed + row, count))
 
 
 def lines(blocks: list[Block]) -> list[Box]:
@@ -529,9 +529,9 @@ def test_a_figure_far_from_the_next_of_its_row_stays_in_it() -> None:
     page = Sheet(700, 300)
     for y, number in ((40, "1"), (140, "7")):
         page.line(60, y, "Bitterground Fish Head (S)", size=28)
-        page.line(330, y + 34, number, size=28)
-        page.line(460, y + 34, "35.00", size=28)
-        page.line(610, y + 34, "0.00", size=28)
+        page.line(330, y + 25, number, size=28)
+        page.line(460, y + 25, "35.00", size=28)
+        page.line(610, y + 25, "0.00", size=28)
     found = lines(cut_page(page.image))
     for box in (page.boxes[0], page.boxes[4]):
         assert any(line.iou(box) > 0.75 for line in found)
