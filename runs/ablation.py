@@ -150,7 +150,9 @@ def flops_of_a_step(recipe: Recipe) -> float:
     """Operations of a step, the mean over the run."""
     tokenizer = character_tokenizer()
     config = trained_config(recipe)
-    trained = TrainedModel(LightSeekOCR(config), glyph_maps=recipe.loss.glyphs > 0)
+    model = LightSeekOCR(config)
+    model.freeze(recipe.freeze)
+    trained = TrainedModel(model, glyph_maps=recipe.loss.glyphs > 0)
     batches = StripBatches(recipe, config, tokenizer)
     total, start = 0.0, 0.0
     for stage in recipe.stages:
