@@ -30,6 +30,9 @@ SKIPPED_PX = 16
 """Inked columns between two characters, what they cover aside: the reader went too far."""
 _HALF_CHARACTER = 11
 _RULE = re.compile(r"([\W_])\1{7,}")
+_LONG_WORD = re.compile(r"[^\W\d_]{40,}")
+_FEW_LETTERS = 10
+"""Of which a word so long is no word, but what a rule of worn signs looks like."""
 _LOOP = re.compile(r"(.{2,40}?)\1{3,}")
 
 LEGIBLE = 0.4
@@ -235,7 +238,8 @@ def is_legible(result: StripText) -> bool:
     text = "".join(result.text.split())
     letters = sum(map(str.isalnum, text))
     least = LEGIBLE if letters >= len(text) - letters else LEGIBLE_MARKS
-    return result.probability >= least and not _RULE.fullmatch(text)
+    endless = any(len(set(word)) <= _FEW_LETTERS for word in _LONG_WORD.findall(result.text))
+    return result.probability >= least and not endless and not _RULE.fullmatch(text)
 
 
 def is_likely(word: str, confidence: float) -> bool:
