@@ -101,8 +101,9 @@ def main(
 ) -> None:
     """Train what is not trained yet, read, and write the tables."""
     studies = validate(Plan, read_recipe(plan), source=str(plan)).studies
-    tables = [head(study) for study in studies]
-    for number, study in enumerate(studies):
+    tables = []
+    for study in studies:
+        tables.append(head(study))
         for variant in study.variants:
             folder = output / study.name / variant.name.replace(" ", "-")
             recipe = make_recipe(study, variant, folder, overrides)
@@ -112,7 +113,7 @@ def main(
             [record] = read_record(folder / "model")
             if record["step"] < recipe.steps:
                 raise click.ClickException(f"{variant.name} was stopped: the same command goes on")
-            tables[number] += f"\n{row(study, variant, record, folder, overrides)}"
+            tables[-1] += f"\n{row(study, variant, record, folder, overrides)}"
             if page:  # what is there, should the run end here
                 put(page, "tables", tables)
     if page is None:

@@ -43,7 +43,7 @@ def without_rules(sheet: Sheet) -> Components:
         (1, _worn_runs(sheet.ink, int(14 * letter))),
     ):
         if axis == 1 and len(sheet.ink) < _CROP * letter:
-            long = _beside_letters(sheet.ink, long, letter)
+            long = _not_amid_letters(sheet.ink, long, letter)
         if long.any():
             kernel = np.ones((thick, 1) if axis == 1 else (1, thick), np.uint8)
             ink[(long > 0) & (cv2.morphologyEx(long, cv2.MORPH_OPEN, kernel) == 0)] = 0
@@ -74,7 +74,7 @@ def _worn_runs(ink: UInt8[np.ndarray, "H W"], length: int) -> UInt8[np.ndarray, 
     return cv2.dilate(full, np.ones((1, length | 1), np.uint8)) & ink
 
 
-def _beside_letters(
+def _not_amid_letters(
     ink: UInt8[np.ndarray, "H W"], runs: UInt8[np.ndarray, "H W"], letter: float
 ) -> UInt8[np.ndarray, "H W"]:
     """Level runs but for those amid blurred letters, which leave little paper above and below.

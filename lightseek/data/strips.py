@@ -39,6 +39,7 @@ _OPENING, _CLOSING = "“«„", ";:?!”»"
 _CUT_SHARE = 0.6
 """Of single lines at full difficulty, those that look as if they came from the cutter."""
 _AFTER_NOTES = '.,;:!?)”"'
+"""Marks that a note may stand before."""
 _LOWERED_NOTES = 0.25
 """Of figures beside words, those of formulas, below the line."""
 _BITMAP_RECEIPTS, _MONOSPACED_RECEIPTS = 0.4, 0.35
@@ -204,9 +205,9 @@ class StripRenderer:
             small = None
             if look.small_capitals and drawn[0].isupper():
                 small = self._smaller(type_, 1 / look.small_capitals)
-            set_word = _set_word(rng, drawn, type_, small, look, x + gap)
-            if look.notes and rng.random() < look.notes:
-                set_word = self._set_noted(rng, drawn, type_, small, look, x + gap)
+            noted = look.notes > 0 and rng.random() < look.notes
+            set_one = self._set_noted if noted else _set_word
+            set_word = set_one(rng, drawn, type_, small, look, x + gap)
             while set_word and set_word[-1].right > right and not num_words:
                 set_word.pop()
             if not set_word or set_word[-1].right > right:

@@ -64,7 +64,7 @@ class Sheet:
         """Ragged lines, as full as words allow."""
         for row in range(rows):
             count = next(n for n in range(1, 99) if fits(sentence(seed + row, n + 1)) > width)
-            self.line(x, y + 25 * row, sentence(seed + row, count))
+            self.line(x, y + 34 * row, sentence(seed + row, count))
 
 
 def lines(blocks: list[Block]) -> list[Box]:
