@@ -15,14 +15,12 @@ from jaxtyping import Bool, Int
 
 from lightseek.blocks.drawn import find_drawn, find_pictures, unlabelled, without_rules
 from lightseek.blocks.ink import Components, Sheet, median, quantile, touching
-from lightseek.blocks.sieve import Segment, text_alone
+from lightseek.blocks.sieve import BESIDE, Segment, text_alone
 
 _MAX_UNEVEN = 2.5
 """Letters of one run over those of another that belongs to it, at most."""
 _LONG_DASH = 1.3
 """Width of a dash, in heights of a letter, from which one far above or below a line is a rule."""
-_FAR = 8.0
-"""Farthest that a figure alone stands from the next of its row, in heights of a letter."""
 _MAX_SEGMENTS = 4000
 """Of more runs, as in noise, the widest are kept: the time they take grows with their square."""
 
@@ -144,7 +142,7 @@ def _goes_on(segment: Segment, others: list[Segment], letter: float) -> bool:
 
     A figure alone may stand farther off, in a row of a table.
     """
-    reach = _FAR if segment.height >= 0.8 * letter else 2.0
+    reach = BESIDE if segment.height >= 0.8 * letter else 2.0
     return any(
         abs(segment.middle - other.middle) <= 0.3 * letter
         and other.tall >= 0.8 * letter

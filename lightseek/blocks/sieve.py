@@ -29,7 +29,7 @@ _LONG_RUN = 12
 """Letters of a run that is as long as a few words."""
 _MAX_SLOPE = 0.1
 """Pixels that it rises or falls a pixel across, at most."""
-_BESIDE = 8
+BESIDE = 8
 """Farthest that one run is beside another, in heights of a letter."""
 
 
@@ -137,7 +137,7 @@ def _is_beside(segment: Segment, others: list[Segment]) -> bool:
     off = 0.8 if len(segment.pieces) >= _LONG_RUN else 0.5
     return any(
         abs(s.middle - segment.middle) < off * s.letter
-        and max(segment.left - s.right, s.left - segment.right) < _BESIDE * s.letter
+        and max(segment.left - s.right, s.left - segment.right) < BESIDE * s.letter
         and 0.6 < segment.letter / s.letter < 1.6
         for s in others
     )
