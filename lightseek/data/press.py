@@ -77,7 +77,7 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         return rng.random() < probability * difficulty
 
     draw = rng.random() / max(difficulty, 1e-9)
-    press = press or ("typewriter" if draw < 0.16 else "receipt" if draw < 0.29 else "print")
+    press = press or ("typewriter" if draw < 0.18 else "receipt" if draw < 0.33 else "print")
     fine, coarse = (_FINE, 2.6, 2.6), (0.8, 1.0)
     scale = rng.choice(fine if press == "receipt" else (*[_USUAL] * 4, *coarse, *fine, 2.6))
     stretch = 1.0
@@ -111,7 +111,7 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         far_word=rng.randrange(1, 6) if chance(0.05) else 0,
         ligatures=chance(0.3),
         small_capitals=rng.uniform(0.68, 0.88) if press == "print" and chance(0.05) else 0.0,
-        notes=rng.uniform(0.05, 0.4) if press == "print" and chance(0.12) else 0.0,
+        notes=rng.uniform(0.05, 0.4) if press == "print" and chance(0.2) else 0.0,
         room=rng.uniform(0.3, 1) if chance(0.12) else 1.0,
     )
 
