@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import reduce, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -38,14 +39,18 @@ class Decoding:
     """Draw among the likeliest tokens that hold this share of the probability."""
     beams: int = 1
     """Above 1, the likeliest of this many sequences explored side by side."""
+    votes: int = 1
+    """So many prompts in a row show the same text, and choose each of its tokens together."""
     ban: NgramBan | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.beams > 1 and self.temperature > 0:
             raise UsageError("beam search does not sample: leave out the temperature or the beams")
-        if self.max_tokens < 1 or self.beams < 1 or self.temperature < 0:
-            raise UsageError("max_tokens and beams start at 1, the temperature at 0")
+        if self.votes > 1 and (self.beams > 1 or self.temperature > 0):
+            raise UsageError("votes choose the likeliest token: leave out temperature and beams")
+        if min(self.max_tokens, self.beams, self.votes) < 1 or self.temperature < 0:
+            raise UsageError("max_tokens, beams and votes start at 1, the temperature at 0")
         if (self.top_k is not None and self.top_k < 1) or (
             self.top_p is not None and self.top_p <= 0
         ):
@@ -101,7 +106,7 @@ def generate(
         padding: True where shorter prompts are filled up, on their left.
 
     Returns:
-        One result a prompt, in order.
+        One result a prompt, in order; those that voted together differ in places alone.
     """
     if decoding.beams > 1:
         pads = [None] * len(prompt) if padding is None else [row[None] for row in padding]
@@ -157,10 +162,13 @@ def generate_steps(
     for _ in range(decoding.max_tokens):
         predicted = model.predict(hidden)
         scores = predicted.what
+        if decoding.votes > 1:
+            scores = _voted(scores, decoding.votes)
+        allowed = scores
         if decoding.ban is not None:
-            scores = _ban(scores, [written[r] for r in rows.tolist()], decoding.ban)
-        ids = _choose(scores, decoding, draw)
-        logprobs = _logprobs(predicted.what, ids)
+            allowed = _ban(scores, [written[r] for r in rows.tolist()], decoding.ban)
+        ids = _choose(allowed, decoding, draw)
+        logprobs = _logprobs(scores, ids)
         next_places, place_px = _places(model, predicted)
         step = Step(rows, ids, logprobs, place_px)
         yield step if bool(reading.all()) else step.only(reading)
@@ -176,6 +184,12 @@ def generate_steps(
             next_places = next_places and next_places.only(kept)
             state.select(kept)
         hidden = state.next(model.embed(ids[:, None], next_places))
+
+
+def _voted(scores: Float[Tensor, "R S"], votes: int) -> Float[Tensor, "R S"]:
+    """The mean probability of each token among rows that read the same, as scores of each."""
+    shares = reduce(scores.float().softmax(-1), "(G v) S -> G S", "mean", v=votes)
+    return repeat(shares.log(), "G S -> (G v) S", v=votes)
 
 
 def _choose(

@@ -43,7 +43,10 @@ DECODED_AT_ONCE = 256
 
 @torch.inference_mode()
 def read_strips(
-    model: LightSeekOCR, tokenizer: Tokenizer, strips: Sequence[UInt8[np.ndarray, "_ _"]]
+    model: LightSeekOCR,
+    tokenizer: Tokenizer,
+    strips: Sequence[UInt8[np.ndarray, "_ _"]],
+    votes: int = 1,
 ) -> list[StripText]:
     """Read strips of any widths.
 
@@ -51,23 +54,24 @@ def read_strips(
         model: A model that reads strips, in evaluation mode.
         tokenizer: Its tokenizer.
         strips: Grey images, a few sizes among them.
+        votes: So many in a row show one line, and are read as one.
 
     Returns:
-        One result a strip, in order.
+        One result a line, in order, with places on the first of its strips.
     """
     prompts = _prompts(model, tokenizer, strips)
-    # strips of like size hold texts of like length: few wait for the longest of their batch
-    order = sorted(range(len(strips)), key=lambda i: strips[i].size)
+    # lines of like size hold texts of like length: few wait for the longest of their batch
+    order = sorted(range(0, len(strips), votes), key=lambda i: strips[i].size)
     results: dict[int, StripText] = {}
-    for start in range(0, len(order), DECODED_AT_ONCE):
-        part = order[start : start + DECODED_AT_ONCE]
+    for start in range(0, len(order), DECODED_AT_ONCE // votes):
+        part = order[start : start + DECODED_AT_ONCE // votes]
         limits = [strips[i].size // PX_PER_CHARACTER + SPARE_TOKENS for i in part]
-        prompt, padding = pad_left([prompts[i] for i in part])
-        decoding = Decoding(max_tokens=limits[-1])
-        read = generate(model, prompt, tokenizer.eos_id, decoding, padding)
+        prompt, padding = pad_left([prompts[i + j] for i in part for j in range(votes)])
+        decoding = Decoding(max_tokens=limits[-1], votes=votes)
+        read = generate(model, prompt, tokenizer.eos_id, decoding, padding)[::votes]
         for i, result, limit in zip(part, read, limits, strict=True):
             results[i] = _strip_text(tokenizer, result, limit)
-    return [results[i] for i in range(len(strips))]
+    return [results[i] for i in range(0, len(strips), votes)]
 
 
 def _prompts(

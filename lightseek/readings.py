@@ -2,9 +2,10 @@
 
 A reader that loses its place writes a word twice, leaves one out, or says the same again and
 again: its places tell. Such a strip is cut in two and read once more. What is unclear is read again
-a little narrower and a little wider; the surest reading is kept. Where a strip shows no letters at
-all, no character is likely, or all are one mark; what was read there is dropped. Knows nothing of
-models: what reads is handed in.
+a little narrower and a little wider; the surest reading is kept. Where none is sure, several widths
+are read as one, and choose each character together. Where a strip shows no letters at all, no
+character is likely, or all are one mark; what was read there is dropped. Knows nothing of models:
+what reads is handed in.
 
 Axes: H rows of a strip, W its columns, N characters.
 """
@@ -14,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -46,6 +47,8 @@ UNSURE = 0.95
 """Mean probability of characters below which a strip is read again at other widths."""
 OTHER_WIDTHS = 0.85, 1.2
 """What these are, in widths of the strip."""
+VOTING_WIDTHS = 1, 0.75, 0.87, 1.15, 1.35
+"""Widths that read together what none of those is sure of; places are told on the first."""
 _SMOOTH_PX = 7
 
 
@@ -77,7 +80,15 @@ class StripText:
 
 
 Strip = UInt8[np.ndarray, "H _"]
-Read = Callable[[Sequence[Strip]], Sequence[StripText]]
+
+
+@runtime_checkable
+class Read(Protocol):
+    """What reads strips."""
+
+    def __call__(self, strips: Sequence[Strip], /, votes: int = 1) -> Sequence[StripText]:
+        """One result a strip, or one for so many in a row that show one line."""
+        ...
 
 
 def read_carefully(strips: Sequence[Strip], read: Read) -> list[StripText]:
@@ -102,7 +113,25 @@ def read_carefully(strips: Sequence[Strip], read: Read) -> list[StripText]:
         # nothing to doubt in nothing: what has no text would always be the surest
         if all(part.text.strip() for part in parts):
             results[i] = max(results[i], retry.whole(*parts), key=_worth)
+    _vote(strips, results, read)
     return [result if is_legible(result) else NOTHING for result in results]
+
+
+def _vote(strips: Sequence[Strip], results: list[StripText], read: Read) -> None:
+    """Put what several widths say together in place of what is still unclear.
+
+    Where they agree on nothing, there is no text: `is_legible` is asked after this.
+    """
+    unclear = [i for i, result in enumerate(results) if _is_unclear(result)]
+    views = [stretch(strips[i], share)[0] for i in unclear for share in VOTING_WIDTHS]
+    voted = read(views, votes=len(VOTING_WIDTHS)) if views else ()
+    for i, result in zip(unclear, voted, strict=True):
+        if result.finished and result.text.strip() and not has_lost_place(strips[i], result):
+            results[i] = result
+
+
+def _is_unclear(result: StripText) -> bool:
+    return is_legible(result) and result.probability < UNSURE
 
 
 def _worth(result: StripText) -> tuple[bool, float]:
@@ -119,12 +148,10 @@ class _Retry(NamedTuple):
 
 
 def _retries(strip: Strip, result: StripText) -> Iterator[_Retry]:
-    if not is_legible(result):
-        return
-    if has_lost_place(strip, result):
+    if is_legible(result) and has_lost_place(strip, result):
         cut = find_cut(strip)
         yield _Retry(halve(strip, cut), partial(join, cut=cut))
-    if result.probability < UNSURE:
+    if _is_unclear(result):
         for share in OTHER_WIDTHS:
             image, times = stretch(strip, share)
             if times != 1:  # a strip of full width cannot become wider

@@ -28,6 +28,7 @@ from lightseek.data.strips import StripRenderer, StripSample
 from lightseek.ocr import OCR
 from lightseek.reader import read_strips
 from lightseek.readings import (
+    NOTHING,
     UNSURE,
     Read,
     StripText,
@@ -70,10 +71,19 @@ def draw_samples(
         yield renderer.render(rng, words, width=width, difficulty=1.0)
 
 
-def remember(read: Read, calls: list[list[StripText]], strips: Sequence[Grey]) -> list[StripText]:
+def remember(
+    read: Read, calls: list[list[StripText]], strips: Sequence[Grey], /, votes: int = 1
+) -> list[StripText]:
     """Read, and keep what was read: the first call is the first reading."""
-    calls.append(list(read(strips)))
+    calls.append(list(read(strips, votes)))
     return calls[-1]
+
+
+def replay(
+    calls: Iterator[list[StripText]], strips: Sequence[Grey], /, votes: int = 1
+) -> list[StripText]:
+    """What was read before, but nothing where several widths were read together."""
+    return next(calls) if votes == 1 else [NOTHING] * (len(strips) // votes)
 
 
 def words_right(read: str, truth: str) -> list[bool]:
@@ -225,7 +235,11 @@ def show_junk(ocr: OCR, count: int) -> None:
 
 
 def show_readings(
-    truths: list[str], strips: list[Grey], first: list[StripText], final: list[StripText]
+    truths: list[str],
+    strips: list[Grey],
+    first: list[StripText],
+    apart: list[StripText],
+    final: list[StripText],
 ) -> None:
     """Print what other readings gained and what was dropped."""
     lost = [i for i, strip in enumerate(strips) if has_lost_place(strip, first[i])]
@@ -234,9 +248,14 @@ def show_readings(
         for i, result in enumerate(first)
         if i not in lost and is_legible(result) and result.probability < UNSURE
     ]
-    kept = [result if final[i].text else first[i] for i, result in enumerate(final)]
-    errors = [Levenshtein.distance(r.text, t) for r, t in zip(first, truths, strict=True)]
-    after = [Levenshtein.distance(r.text, t) for r, t in zip(kept, truths, strict=True)]
+    errors, alone, after = (
+        [
+            # what is dropped in the end counts as it was
+            Levenshtein.distance((result if result.text else first[i]).text, truths[i])
+            for i, result in enumerate(results)
+        ]
+        for results in (first, apart, final)
+    )
     dropped = [i for i, result in enumerate(final) if first[i].text and not result.text]
     words = [sum(words_right(r.text, t)) for r, t in zip(first, truths, strict=True)]
     for line in (
@@ -244,7 +263,8 @@ def show_readings(
         f"{len(lost)} strips lost their place: {sum(errors[i] for i in lost)} errors on them,",
         f"{sum(after[i] for i in lost)} after they were read again.",
         f"{len(unclear)} more were unclear: {sum(errors[i] for i in unclear)} errors on them,",
-        f"{sum(after[i] for i in unclear)} after they were read again.",
+        f"{sum(alone[i] for i in unclear)} after they were read again at other widths,",
+        f"{sum(after[i] for i in unclear)} after widths voted where none was sure.",
         f"{len(dropped)} strips dropped, on which",
         f"{sum(words[i] for i in dropped)} of all {sum(words)} right words stood.",
     ):
@@ -266,16 +286,18 @@ def main(fonts: Path, text: Path, model: str, held_out: int, count: int, junk: i
     truths: list[str] = []
     strips: list[Grey] = []
     first: list[StripText] = []
+    apart: list[StripText] = []
     final: list[StripText] = []
     for start in range(0, count, AT_ONCE):
         samples = [next(source) for _ in range(min(AT_ONCE, count - start))]
         images = [sample.image for sample in samples]
         calls: list[list[StripText]] = []
         final += read_carefully(images, partial(remember, read, calls))
+        apart += read_carefully(images, partial(replay, iter(calls)))
         truths += [sample.text for sample in samples]
         strips += images
         first += calls[0]
-    show_readings(truths, strips, first, final)
+    show_readings(truths, strips, first, apart, final)
     sure = [c for result in final for c in result.word_confidences()]
     right = [
         w

@@ -316,6 +316,61 @@ def test_logprobs_are_those_of_the_model_whatever_is_drawn(chain: Chain) -> None
         assert found.logprobs == pytest.approx(expected, abs=1e-4)
 
 
+def test_prompts_that_vote_write_what_is_likeliest_on_average(chain: Chain) -> None:
+    """Either alone would begin otherwise, and end sooner or later than both do together."""
+    table = [
+        [1.0, 0.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.6, 0.4, 0.0],
+        [0.3, 0.1, 0.0, 0.6, 0.0],
+        [0.2, 0.0, 0.0, 0.1, 0.7],
+        [0.9, 0.0, 0.0, 0.1, 0.0],
+    ]
+    model = chain(table)
+    expected, before = [], (1, 2)
+    while True:
+        mean = [sum(table[b][token] for b in before) / 2 for token in range(5)]
+        token = mean.index(max(mean))
+        if token == 0:
+            break
+        expected.append((token, mean[token]))
+        before = (token, token)
+    both = generate(model, ask(model, 1, 2), 0, Decoding(max_tokens=9, votes=2))
+    alone = generate(model, ask(model, 1, 2), 0, Decoding(max_tokens=9))
+    for found in both:
+        assert found.ids == [token for token, _ in expected]
+        assert found.logprobs == pytest.approx([math.log(p) for _, p in expected], abs=1e-4)
+        assert found.finished
+    assert alone[0].ids != both[0].ids
+
+
+def test_a_vote_among_the_same_is_the_answer_of_one(model: LightSeekOCR) -> None:
+    prompts = torch.randn(3, 4, model.config.decoder.dim)
+    alone = generate(model, prompts, NEVER, Decoding(max_tokens=8))
+    thrice = prompts.repeat_interleave(3, dim=0)
+    together = generate(model, thrice, NEVER, Decoding(max_tokens=8, votes=3))
+    for found, expected in zip(together[::3], alone, strict=True):
+        assert_same(found, expected)
+
+
+def test_those_that_vote_tell_their_own_places(tiny_model: LightSeekOCR) -> None:
+    prompts = torch.randn(2, 4, tiny_model.config.decoder.dim)
+    one, other = generate(tiny_model, prompts, NEVER, Decoding(max_tokens=8, votes=2))
+    assert one.ids == other.ids
+    assert one.logprobs == other.logprobs
+    assert one.places != other.places
+
+
+def test_groups_that_vote_leave_together(chain: Chain) -> None:
+    """A group that has ended does not mix with those that go on."""
+    model = chain(STEPS)
+    starts = range(1, len(STEPS))
+    alone = [generate(model, ask(model, s), 0, Decoding(max_tokens=9))[0] for s in starts]
+    prompts = ask(model, *(s for s in starts for _ in range(3)))
+    together = generate(model, prompts, 0, Decoding(max_tokens=9, votes=3))[::3]
+    assert [found.ids for found in together] == [found.ids for found in alone]
+    assert len({len(found.ids) for found in alone}) > 1
+
+
 def test_beam_search_equals_brute_force_when_it_drops_nothing(chain: Chain) -> None:
     rng = random.Random(0)
     for _ in range(5):
@@ -529,6 +584,9 @@ def test_places_lie_between_likely_bins(tiny_model: LightSeekOCR, beams: int) ->
         {"max_tokens": 5, "beams": 0},
         {"max_tokens": 5, "beams": 2, "temperature": 0.5},
         {"max_tokens": 5, "temperature": -0.1},
+        {"max_tokens": 5, "votes": 0},
+        {"max_tokens": 5, "votes": 2, "beams": 2},
+        {"max_tokens": 5, "votes": 2, "temperature": 0.5},
         {"max_tokens": 5, "top_k": 3},
         {"max_tokens": 5, "top_p": 0.5},
         {"max_tokens": 5, "temperature": 1.0, "top_k": 0},

@@ -280,9 +280,11 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many strips were read at a time."""
     numbers: list[int] = []
 
-    def spy(model: LightSeekOCR, tokenizer: Tokenizer, strips: list[np.ndarray]) -> list[StripText]:
+    def spy(
+        model: LightSeekOCR, tokenizer: Tokenizer, strips: list[np.ndarray], votes: int = 1
+    ) -> list[StripText]:
         numbers.append(len(strips))
-        return read_strips(model, tokenizer, strips)
+        return read_strips(model, tokenizer, strips, votes)
 
     monkeypatch.setattr(ocr_module, "read_strips", spy)
     return numbers

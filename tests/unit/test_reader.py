@@ -83,6 +83,27 @@ def test_strips_that_fill_several_batches_come_back_in_order(
             assert_same(result, other)
 
 
+def test_strips_that_vote_are_read_as_one_with_places_on_the_first(
+    tiny_model: LightSeekOCR,
+    tiny_tokenizer: Tokenizer,
+    strips: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    apart = read_strips(tiny_model, tiny_tokenizer, strips)
+    thrice = [strip for strip in strips for _ in range(3)]
+    for decoded in (128, 5):
+        monkeypatch.setattr(reader, "DECODED_AT_ONCE", decoded)
+        for found, expected in zip(
+            read_strips(tiny_model, tiny_tokenizer, thrice, votes=3), apart, strict=True
+        ):
+            assert_same(found, expected)
+    pair = [strips[0], strips[0][:, ::-1].copy()]
+    [one] = read_strips(tiny_model, tiny_tokenizer, pair, votes=2)
+    [other] = read_strips(tiny_model, tiny_tokenizer, pair[::-1], votes=2)
+    assert one.text == other.text
+    assert not np.allclose(one.centres, other.centres)
+
+
 def test_strips_that_end_early_leave_the_others_alone(
     talker: LightSeekOCR, tiny_tokenizer: Tokenizer, strips: list[np.ndarray]
 ) -> None:

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lightseek.blocks import STRIP_WIDTHS
 from lightseek.data.fonts import SHIPPED
 from lightseek.readings import (
+    VOTING_WIDTHS,
     StripText,
     find_cut,
     halve,
@@ -132,9 +133,9 @@ class Forgetful:
         self.calls: list[int] = []
         self.half_probability = half_probability
 
-    def __call__(self, strips: Sequence[np.ndarray]) -> list[StripText]:
+    def __call__(self, strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
         self.calls.append(len(strips))
-        return [self._read(image) for image in strips]
+        return [self._read(image) for image in strips[::votes]]
 
     def _read(self, image: np.ndarray) -> StripText:
         if np.array_equal(image, strip()):
@@ -161,8 +162,9 @@ def test_a_strip_that_lost_its_place_is_read_again_in_two() -> None:
 def test_a_reading_that_came_to_its_end_is_kept() -> None:
     forgetful = Forgetful(half_probability=0.6)
 
-    def read(strips: Sequence[np.ndarray]) -> list[StripText]:
-        return [replace(found, finished=found.text != twice().text) for found in forgetful(strips)]
+    def read(strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
+        found = forgetful(strips, votes)
+        return [replace(one, finished=one.text != twice().text) for one in found]
 
     [result] = read_carefully([strip()], read)
     assert result.finished
@@ -179,8 +181,8 @@ def test_a_half_that_says_nothing_does_not_win(silent: tuple[int, ...]) -> None:
     """No text has nothing to doubt: it would always be the surest."""
     forgetful = Forgetful()
 
-    def read(strips: Sequence[np.ndarray]) -> list[StripText]:
-        found = forgetful(strips)
+    def read(strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
+        found = forgetful(strips, votes)
         if len(found) > 1:  # two halves, then the other widths, which say nothing either
             found = [said("", []) if i in (*silent, 2, 3) else half for i, half in enumerate(found)]
         return found
@@ -190,8 +192,10 @@ def test_a_half_that_says_nothing_does_not_win(silent: tuple[int, ...]) -> None:
 
 
 def test_other_widths_that_say_nothing_do_not_win() -> None:
-    def read(strips: Sequence[np.ndarray]) -> list[StripText]:
-        return [right(probability=0.8)] if len(strips) == 1 else [said("", []) for _ in strips]
+    def read(strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
+        if len(strips) == 1:
+            return [right(probability=0.8)]
+        return [said("", []) for _ in strips[::votes]]
 
     [result] = read_carefully([strip()], read)
     assert result.text == WORDS
@@ -204,8 +208,8 @@ class Farsighted:
         self.unsure = unsure
         self.seen: list[int] = []
 
-    def __call__(self, strips: Sequence[np.ndarray]) -> list[StripText]:
-        return [self._read(image) for image in strips]
+    def __call__(self, strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
+        return [self._read(image) for image in strips[::votes]]
 
     def _read(self, image: np.ndarray) -> StripText:
         right = int(np.flatnonzero(image.min(axis=0) < 200)[-1])
@@ -232,13 +236,50 @@ def test_what_is_clear_or_no_text_is_read_once(unsure: float) -> None:
     assert len(reader.seen) == 1
 
 
+class Undecided:
+    """Is sure of nothing that it sees alone; what it says of several widths is given."""
+
+    def __init__(self, agreed: StripText) -> None:
+        self.agreed = agreed
+        self.together: list[float] = []
+
+    def __call__(self, strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
+        if votes == 1:
+            return [right(WORDS.replace("m", "n"), 0.8)] * len(strips)
+        self.together = [float(np.flatnonzero(s.min(axis=0) < 200)[-1]) for s in strips]
+        return [self.agreed] * (len(strips) // votes)
+
+
+def test_what_no_width_is_sure_of_is_read_by_several_together() -> None:
+    reader = Undecided(right(probability=0.7))
+    results = read_carefully([strip(), strip()], reader)
+    assert [result.text for result in results] == [WORDS, WORDS]
+    once = np.array(reader.together[: len(VOTING_WIDTHS)])
+    assert reader.together == [*once, *once]
+    assert once / once[0] == pytest.approx(VOTING_WIDTHS, abs=0.02)
+    assert VOTING_WIDTHS[0] == 1  # places are told on the first
+
+
+@pytest.mark.parametrize(
+    "agreed", [said("", []), replace(right(), finished=False), twice(), still()]
+)
+def test_what_is_agreed_on_must_be_text_with_an_end_and_its_place(agreed: StripText) -> None:
+    [result] = read_carefully([strip()], Undecided(agreed))
+    assert result.text == WORDS.replace("m", "n")
+
+
+def test_what_several_widths_do_not_agree_on_is_no_text() -> None:
+    [result] = read_carefully([strip()], Undecided(right(probability=0.3)))
+    assert result.text == ""
+
+
 def test_nonsense_is_not_cut_in_two_until_it_looks_like_text() -> None:
     nonsense = replace(twice(), confidences=np.full(len(twice().text), 0.3, np.float32))
     calls = []
 
-    def read(strips: Sequence[np.ndarray]) -> list[StripText]:
+    def read(strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
         calls.append(len(strips))
-        return [nonsense] * len(strips)
+        return [nonsense] * (len(strips) // votes)
 
     assert has_lost_place(strip(), nonsense)
     [result] = read_carefully([strip()], read)
@@ -266,9 +307,10 @@ def test_a_full_strip_is_read_again_only_narrower() -> None:
     full = np.where(np.arange(full.shape[1]) == full.shape[1] - 2, 0, full).astype(np.uint8)
     widths: list[int] = []
 
-    def read(strips: Sequence[np.ndarray]) -> list[StripText]:
-        widths.extend(image.shape[1] for image in strips)
-        return [right(probability=0.8)] * len(strips)
+    def read(strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
+        if votes == 1:
+            widths.extend(image.shape[1] for image in strips)
+        return [right(probability=0.8)] * (len(strips) // votes)
 
     read_carefully([full], read)
     assert widths == [1024, 896]
@@ -278,7 +320,7 @@ def test_strips_that_kept_their_place_are_read_once() -> None:
     reader = Forgetful()
     read_carefully([strip("some words")], reader)
     assert reader.calls == [1]
-    assert read_carefully([], lambda strips: []) == []
+    assert read_carefully([], reader) == []
 
 
 @pytest.mark.parametrize(
@@ -300,7 +342,11 @@ def test_strips_that_kept_their_place_are_read_once() -> None:
 def test_what_is_no_text_is_dropped(text: str, probability: float, legible: bool) -> None:
     result = right(text, probability)
     assert is_legible(result) is legible
-    [kept] = read_carefully([strip(text)], lambda strips: [result] * len(strips))
+
+    def read(strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
+        return [result] * (len(strips) // votes)
+
+    [kept] = read_carefully([strip(text)], read)
     assert kept.text == (text if legible else "")
     assert kept.finished
 
