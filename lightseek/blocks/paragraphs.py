@@ -15,6 +15,10 @@ _HEADING_SIZE, _HEADING_ROWS = 1.2, 4
 """Letters of a heading over those of most text, at least; its rows, at most."""
 _SAME_SIZE = 1.2
 """Letters of one paragraph over those of another row of it, at most."""
+_COMPARED = 3
+"""Rows above of which one at least must have letters of that size."""
+_GAPS = 0.1
+"""Share of a line of running text, at most, that is wide gaps: a long dash, justified words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,12 @@ def _continues(
 ) -> bool:
     """Whether a row goes on with the group above it."""
     before = group[-1]
-    size, size_before = _widest(row).tall, _widest(before).tall
-    if len(before) > 1 or len(row) > 1:
+    if not (_is_run_on(before, edges) and _is_run_on(row, edges)):
         return False
-    if max(size, size_before) > _SAME_SIZE * min(size, size_before):
+    # touching letters of a single line may mislead
+    if not any(_is_as_large(_widest(row), _widest(above)) for above in group[-_COMPARED:]):
         return False
-    step = _middle(row) - _middle(before)
+    step, size = _middle(row) - _middle(before), _widest(row).tall
     if step > max(1.3 * usual, 1.6 * size) or step > 3.5 * size:
         return False
     letter = _widest(row).letter
@@ -74,6 +78,21 @@ def _continues(
         return False
     ends_early = before[-1].right < edges[1] - 0.25 * (edges[1] - edges[0])
     return not (ends_early and row[-1].right > before[-1].right)
+
+
+def _is_run_on(row: Row, edges: tuple[int, int]) -> bool:
+    """Whether a row is running text: in one run, or full and nearly so."""
+    left, right = row[0].left, row[-1].right
+    gaps = right - left - sum(s.width for s in row)
+    ends = max(left - edges[0], edges[1] - right)
+    return len(row) == 1 or (ends < row[0].letter and gaps <= _GAPS * (right - left))
+
+
+def _is_as_large(a: Segment, b: Segment) -> bool:
+    """Both measures must tell: a line may have no tall letters at all, or no others."""
+    grown = min(a.tall / b.tall, a.letter / b.letter)
+    shrunk = min(b.tall / a.tall, b.letter / a.letter)
+    return max(grown, shrunk) <= _SAME_SIZE
 
 
 def _kind(group: list[Row], body: float) -> str:

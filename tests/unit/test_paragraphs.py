@@ -9,13 +9,15 @@ from lightseek.blocks.sieve import Segment
 TALL = 20.0
 
 
-def segment(left: float, right: float, middle: float, tall: float = TALL) -> Segment:
+def segment(
+    left: float, right: float, middle: float, tall: float = TALL, letter: float | None = None
+) -> Segment:
     return Segment(
         left=round(left),
         top=round(middle - tall / 2),
         right=round(right),
         bottom=round(middle + tall / 2),
-        letter=0.7 * tall,
+        letter=0.7 * tall if letter is None else letter,
         tall=tall,
         middle=middle,
         base=middle + tall / 2,
@@ -72,6 +74,35 @@ def test_the_rows_of_a_table_stand_apart() -> None:
 @pytest.mark.parametrize(("tall", "expected"), [(1.15 * TALL, [4]), (1.5 * TALL, [1, 3])])
 def test_letters_of_another_size_are_another_group(tall: float, expected: list[int]) -> None:
     assert sizes([row(0, tall=tall), *(row(i) for i in range(1, 4))]) == expected
+
+
+@pytest.mark.parametrize(
+    ("tall", "letter"),
+    [(0.72 * TALL, 0.7 * TALL), (TALL, TALL)],
+    ids=["without tall letters", "capitals and figures"],
+)
+def test_a_line_of_few_kinds_of_letters_is_no_other_size(tall: float, letter: float) -> None:
+    column = [row(i) for i in range(5)]
+    column[2] = [segment(100, 900, 160, tall, letter)]
+    assert sizes(column) == [5]
+
+
+def test_one_line_that_is_measured_too_large_does_not_part_the_others() -> None:
+    talls = [TALL, TALL, 1.15 * TALL, 1.3 * TALL, TALL, TALL]
+    assert sizes([row(i, tall=tall) for i, tall in enumerate(talls)]) == [6]
+    smaller = [TALL] * 3 + [0.7 * TALL] * 3
+    assert sizes([row(i, tall=tall) for i, tall in enumerate(smaller)]) == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("gap", "right", "expected"), [(60, 900, [5]), (120, 900, [2, 1, 2]), (60, 700, [2, 1, 2])]
+)
+def test_a_full_line_with_a_dash_in_it_goes_on(
+    gap: float, right: float, expected: list[int]
+) -> None:
+    column = [row(i) for i in range(5)]
+    column[2] = [segment(100, 400, 160), segment(400 + gap, right, 160)]
+    assert sizes(column) == expected
 
 
 @pytest.mark.parametrize(
