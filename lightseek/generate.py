@@ -159,7 +159,7 @@ def generate_steps(
     reading = torch.ones_like(rows, dtype=torch.bool)
     written: list[list[int]] = [[] for _ in rows]
     hidden = state.prefill()
-    for _ in range(decoding.max_tokens):
+    for count in range(1, decoding.max_tokens + 1):
         predicted = model.predict(hidden)
         scores = predicted.what
         if decoding.votes > 1:
@@ -177,7 +177,7 @@ def generate_steps(
                 written[row].append(token)
         reading &= ids != eos_id
         kept = reading.nonzero()[:, 0]
-        if len(kept) == 0:
+        if len(kept) == 0 or count == decoding.max_tokens:
             return
         if len(kept) <= len(rows) * KEPT_SHARE:
             rows, ids, reading = rows[kept], ids[kept], reading[kept]

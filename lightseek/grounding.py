@@ -85,11 +85,17 @@ def find_prompt(text: str) -> str:
     return prompt
 
 
+def is_labelled(prompt: str) -> bool:
+    """Whether parts of the answer are labelled: else a reference is what stands in its box."""
+    return prompt != PROMPTS["ocr"] and "<|ref|>" not in prompt
+
+
 def parse_answer(
     answer: str,
     *,
     width: int,
     height: int,
+    labelled: bool = True,
     sure: Callable[[int, int], float | None] = lambda start, stop: None,
 ) -> tuple[Region, ...]:
     """The regions of a page, in the order in which they were written.
@@ -98,6 +104,7 @@ def parse_answer(
         answer: What the model wrote, marks included.
         width: Pixels across the page.
         height: Pixels down the page.
+        labelled: Whether references can be labels, as `is_labelled` says of the prompt.
         sure: How sure it was of the answer from one character up to another.
     """
     page = Box(0.0, 0.0, float(width), float(height))
@@ -110,7 +117,7 @@ def parse_answer(
             for box in boxes[1:]:
                 around = around.union(box)
             regions.append(_region(label or "text", around, text, sure(part.start, part.stop)))
-        elif (part.named and part.quads) or _is_label(label):
+        elif (part.named and part.quads) or (labelled and _is_label(label)):
             regions += [_region(label, box, "") for box in boxes if part.quads]
         elif label:
             # what was asked for, or a line of text that is its own reference

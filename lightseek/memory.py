@@ -35,21 +35,22 @@ def _of_machine() -> int | None:
 
 def _of_container() -> int | None:
     forms = (
-        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        ("memory.max", "memory.current", "memory.stat", ""),
         (
             "memory/memory.limit_in_bytes",
             "memory/memory.usage_in_bytes",
             "memory/memory.stat",
-            "total_inactive_file",
+            "total_",
         ),
     )
-    for limit, used, stat, cached in forms:
+    for limit, used, stat, prefix in forms:
         try:
             most, now = ((CONTAINER / name).read_text().strip() for name in (limit, used))
             lines = (line.split() for line in (CONTAINER / stat).read_text().splitlines())
         except OSError:
             continue
-        # what was read from files is given back when others need it
-        given_back = {name: int(size) for name, size in lines}.get(cached, 0)
+        # what was read from files, mapped weights too, is given back when others need it
+        cached = (f"{prefix}inactive_file", f"{prefix}active_file")
+        given_back = sum(int(size) for name, size in lines if name in cached)
         return None if most == "max" else int(most) - int(now) + given_back
     return None

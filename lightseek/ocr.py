@@ -22,7 +22,6 @@ from PIL import Image
 from lightseek.blocks import Block, Strip, TextLine, cut_page, word_boxes
 from lightseek.document import Document, Line, Page, Region, Status, Word
 from lightseek.errors import ModelError, PageError, UsageError
-from lightseek.grounding import parse_answer
 from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
 from lightseek.readings import StripText, is_likely, read_carefully
@@ -356,7 +355,7 @@ def _answered(cut: _Cut, answer: Answer, seconds: float) -> Page:
     if answer.reason is not None:
         return _page(replace(cut, reason=answer.reason), [], seconds)
     status, reason = Status.OK, None
-    regions = parse_answer(answer.text, width=cut.width, height=cut.height, sure=answer.confidence)
+    regions = answer.regions(cut.width, cut.height)
     if not answer.finished:
         status = Status.TRUNCATED
         reason = "the reader did not reach the end of the page within its limit of tokens"

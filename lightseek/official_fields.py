@@ -6,9 +6,11 @@ for one thing alone in the whole family is checked, an unknown one refused: it m
 model computes.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _TRAINING = {"attention_dropout", "aux_loss_alpha", "ep_size", "pretraining_tp", "seq_aux"}
 _STARTING = {"initializer_factor", "initializer_range", "dtype", "torch_dtype"}
@@ -50,7 +52,7 @@ class Language(_Section):
     moe_intermediate_size: PositiveInt
     bos_token_id: int
     eos_token_id: int
-    rms_norm_eps: float = 1e-6
+    rms_norm_eps: _Positive = 1e-6
     sliding_window: NonNegativeInt | None = None
     tie_word_embeddings: bool = False
     head_dim: int | None = None
@@ -79,7 +81,7 @@ class Language(_Section):
 
 class _OriginalLanguage(Language):
     first_k_dense_replace: NonNegativeInt
-    rope_theta: float = 10000.0
+    rope_theta: _Positive = 10000.0
     sliding_window_size: NonNegativeInt | None = None
 
     model_type: Literal["deepseek_v2"] = "deepseek_v2"
@@ -171,7 +173,7 @@ class OriginalForm(_Section):
 
 
 class _Rope(_Section):
-    rope_theta: float
+    rope_theta: _Positive
     rope_type: Literal["default"] = "default"
 
 
@@ -201,7 +203,7 @@ class _Sam(_Section):
     num_attention_heads: PositiveInt
     num_channels: PositiveInt
     image_size: PositiveInt
-    layer_norm_eps: float
+    layer_norm_eps: _Positive
     use_rel_pos: bool
     window_size: PositiveInt
     global_attn_indexes: tuple[NonNegativeInt, ...]
@@ -224,7 +226,7 @@ class _Clip(_Section):
     image_size: PositiveInt
     patch_size: PositiveInt
     hidden_act: Literal["quick_gelu", "gelu"]
-    layer_norm_eps: float
+    layer_norm_eps: _Positive
 
 
 class _Vision(_Section):

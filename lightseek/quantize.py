@@ -44,6 +44,8 @@ def quantize(name: str, target: Path) -> None:
             language model of `transformers`.
         ModelError: If the model cannot be loaded.
     """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} is in use: give a folder that is not there yet")
     source = find_model(name)
     config, official = read_config(source)
     if config.int8:
@@ -53,8 +55,6 @@ def quantize(name: str, target: Path) -> None:
             f"{name} writes with a language model of transformers, whose layers are not ours to "
             "round: give a model with a decoder of ours, such as one of the official family"
         )
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} is in use: give a folder that is not there yet")
     tokenizer = Tokenizer.from_folder(source)
     check_tokenizer(tokenizer, config, official, source=source / TOKENIZER)
     read_headers_of(

@@ -22,9 +22,10 @@ from PIL import Image
 from torch import Tensor
 
 from lightseek.blocks import STRIP_HEIGHT
+from lightseek.document import Region
 from lightseek.errors import UsageError
 from lightseek.generate import Decoding, Generated, generate
-from lightseek.grounding import IMAGE, find_prompt
+from lightseek.grounding import IMAGE, find_prompt, is_labelled, parse_answer
 from lightseek.model import LightSeekOCR
 from lightseek.ngrams import find_ban
 from lightseek.readings import StripText
@@ -148,10 +149,10 @@ def find_look(
     """
     config = model.config
     slides = config.decoder.sliding_window is not None
-    # vLLM recipes: DeepSeek-OCR's for images, Unlimited-OCR's for single pages
-    own = "35/128" if slides else "30/90"
+    # vLLM recipes: DeepSeek-OCR's for images, whose tables may repeat; Unlimited-OCR's for pages
+    own, free = ("35/128", ()) if slides else ("30/90", ("<td>", "</td>"))
     own_prompt = config.prompt or ("parse" if slides else "markdown")
-    cells = frozenset(tokenizer.ids[cell] for cell in ("<td>", "</td>") if cell in tokenizer.ids)
+    cells = frozenset(tokenizer.ids[cell] for cell in free if cell in tokenizer.ids)
     chosen = as_looked_at(find_mode(mode or config.mode), config.decoder.sliding_window)
     if not config.decoder.row_marks and (prompt is not None or chosen.tile_px is not None):
         raise UsageError(f"{config.name} takes no prompt and no tiles: leave out prompt and mode")
@@ -184,6 +185,14 @@ class Answer:
     """That each token was right."""
     reason: str | None = None
     """Why the page could not be read at all."""
+    labelled: bool = True
+    """Whether references in it can be labels."""
+
+    def regions(self, width: int, height: int) -> tuple[Region, ...]:
+        """The parts of a page of so many pixels, in the order in which they were written."""
+        return parse_answer(
+            self.text, width=width, height=height, labelled=self.labelled, sure=self.confidence
+        )
 
     def confidence(self, start: int, stop: int) -> float | None:
         """Share of the tokens between two characters that are likely to be right."""
@@ -225,7 +234,8 @@ def _answers(
     together, padding = pad_left(prompts)
     decoding = replace(look.decoding, max_tokens=max(rooms))
     results = generate(model, together, tokenizer.eos_id, decoding, padding)
-    return [_answer(tokenizer, found, room) for found, room in zip(results, rooms, strict=True)]
+    answers = [_answer(tokenizer, found, room) for found, room in zip(results, rooms, strict=True)]
+    return [replace(answer, labelled=is_labelled(look.prompt)) for answer in answers]
 
 
 def _no_answer(length: int, most: int) -> Answer:

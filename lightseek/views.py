@@ -101,6 +101,8 @@ MODES: Mapping[str, Mode] = {
     )
 }
 """The modes of the official family, by name."""
+BLOCKS = "blocks"
+"""The mode of nano, which reads strips: `lightseek.blocks`."""
 
 
 def find_mode(name: str) -> Mode:

@@ -343,10 +343,13 @@ def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
     """Write a model folder in bfloat16; what was there before goes when all of it is written.
 
     Raises:
-        UsageError: If the model has adapters, which a folder has no place for.
+        UsageError: If the model has adapters, which a folder has no place for, or is in 8 bits,
+            which are packed for this machine.
     """
     if has_adapters(model):
         raise UsageError("adapters are saved by save_adapters, or merged before the model is saved")
+    if model.config.int8:
+        raise UsageError("a model in 8 bits is written by lightseek quantize: save it before that")
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()

@@ -20,7 +20,7 @@ from lightseek.cli.files import (
     write_whole,
 )
 from lightseek.document import Document, Page, Status
-from lightseek.errors import UsageError
+from lightseek.errors import PageError, UsageError
 
 if TYPE_CHECKING:
     from lightseek.ocr import Reading
@@ -31,6 +31,24 @@ RENDER: dict[str, Callable[[Document], str]] = {
     "text": lambda document: document.text,
     "json": lambda document: document.to_json() + "\n",
 }
+
+
+def known_mode(context: object, option: object, value: str | None) -> str | None:
+    """A mode that some model has: a slip is told before a model is fetched and loaded."""
+    from lightseek.views import BLOCKS, find_mode
+
+    if value not in (None, BLOCKS):
+        find_mode(value)
+    return value
+
+
+def written_ban(context: object, option: object, value: str | None) -> str | None:
+    """A ban that can be read: told before a model is fetched and loaded, too."""
+    from lightseek.ngrams import find_ban
+
+    if value is not None:
+        find_ban(value, except_ids=frozenset())
+    return value
 
 
 @click.command()
@@ -68,7 +86,9 @@ RENDER: dict[str, Callable[[Document], str]] = {
     show_default=True,
     help="At which PDF pages are rendered.",
 )
-@click.option("--mode", help="How pages are cut into views. [default: the model's own]")
+@click.option(
+    "--mode", callback=known_mode, help="How pages are cut into views. [default: the model's own]"
+)
 @click.option(
     "--prompt",
     metavar="NAME|TEXT",
@@ -84,6 +104,7 @@ RENDER: dict[str, Callable[[Document], str]] = {
 @click.option(
     "--ngram",
     metavar="SIZE/WINDOW",
+    callback=written_ban,
     help="Never write SIZE tokens twice within WINDOW, or off. [default: the model's own]",
 )
 @click.option(
@@ -162,7 +183,8 @@ def read(
             bar.update(task, advance=1)
             failed |= report_failures(document, bar.console)
             if job.figures is not None:
-                document = with_figures(document, job, reading)
+                document, saved = with_figures(document, job, reading, bar.console)
+                failed |= not saved
             if job.target is None:
                 show(render(document), bar)
             elif document.ok or document.text.strip():
@@ -218,15 +240,27 @@ def unread(jobs: list[Job]) -> list[Job]:
     return left
 
 
-def with_figures(document: Document, job: Job, reading: "Reading") -> Document:
-    """Cut the figures out of a file and name them in its document."""
+def with_figures(
+    document: Document, job: Job, reading: "Reading", console: Console
+) -> tuple[Document, bool]:
+    """Cut the figures out of a file and name them in its document; where that fails, say so."""
     from lightseek.figures import crop_figures
 
     assert job.figures is not None, "figures go somewhere"
     beside = job.target.parent if job.target else Path()
-    return crop_figures(
-        document, job.file, job.figures, beside=beside, dpi=reading.dpi, password=reading.password
-    )
+    try:
+        shown = crop_figures(
+            document,
+            job.file,
+            job.figures,
+            beside=beside,
+            dpi=reading.dpi,
+            password=reading.password,
+        )
+    except (OSError, PageError) as error:
+        complain(console, f"figures of {job.file} cannot be saved: {error}", "red")
+        return document, False
+    return shown, True
 
 
 def show(text: str, bar: Progress) -> None:

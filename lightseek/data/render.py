@@ -27,6 +27,7 @@ from lightseek.data.typesetting import SetPage, Typesetter
 from lightseek.errors import UsageError, require
 from lightseek.tokenizer import LATIN
 from lightseek.views import (
+    BLOCKS,
     Mode,
     as_looked_at,
     choose_grid,
@@ -35,8 +36,6 @@ from lightseek.views import (
     num_visual_tokens,
 )
 
-BLOCKS = "blocks"
-"""The mode of nano, which is none of the official family."""
 PAPERS = {"a4": (210, 297), "a5": (148, 210), "letter": (216, 279), "square": (210, 210)}
 """Width and height in millimetres."""
 

@@ -316,6 +316,20 @@ def test_logprobs_are_those_of_the_model_whatever_is_drawn(chain: Chain) -> None
         assert found.logprobs == pytest.approx(expected, abs=1e-4)
 
 
+def test_no_step_is_taken_for_a_token_that_is_not_written(
+    tiny_model: LightSeekOCR, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed, steps = tiny_model.embed, []
+
+    def spy(ids: Tensor, places: Places | None = None) -> Tensor:
+        steps.append(ids.shape)
+        return embed(ids, places)
+
+    monkeypatch.setattr(tiny_model, "embed", spy)
+    generate(tiny_model, torch.randn(1, 3, 32), NEVER, Decoding(max_tokens=4))
+    assert len(steps) == 3
+
+
 def test_prompts_that_vote_write_what_is_likeliest_on_average(chain: Chain) -> None:
     """Either alone would begin otherwise, and end sooner or later than both do together."""
     table = [

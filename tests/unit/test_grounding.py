@@ -5,7 +5,14 @@ import pytest
 
 from lightseek.document import Box, Region
 from lightseek.errors import UsageError
-from lightseek.grounding import LABELS, PROMPTS, find_prompt, is_figure, parse_answer
+from lightseek.grounding import (
+    LABELS,
+    PROMPTS,
+    find_prompt,
+    is_figure,
+    is_labelled,
+    parse_answer,
+)
 
 PAGE = Box(0, 0, 1998, 999)
 """Twice as wide as answers count, and as high."""
@@ -53,6 +60,17 @@ class TestDialects:
             ("text", Box(2, 2, 6, 4), "Dear fox,"),
             ("text", Box(10, 6, 14, 8), "a < b [c]"),
         ]
+
+    @pytest.mark.parametrize("prompt", ["ocr", "locate:title", "markdown", "parse", "free"])
+    def test_a_line_that_reads_like_a_label(self, prompt: str) -> None:
+        """Where references are what is printed, no line is taken for the name of a region."""
+        answer = "<|ref|>zip_code<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|>"
+        labelled = is_labelled(find_prompt(prompt))
+        [region] = parse_answer(answer, width=999, height=999, labelled=labelled)
+        is_text = prompt in ("ocr", "locate:title")
+        assert (region.label, region.text) == (
+            ("text", "zip_code") if is_text else ("zip_code", "")
+        )
 
     def test_a_thing_that_is_found_twice(self) -> None:
         answer = "<|ref|>the fox<|/ref|><|det|>[[1, 2, 3, 4], [5, 6, 7, 8]]<|/det|>"

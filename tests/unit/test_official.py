@@ -188,6 +188,9 @@ class TestConfigs:
             ("scoring_func", "sigmoid"),
             ("routed_scaling_factor", 2.5),
             ("head_dim", 64),
+            ("rms_norm_eps", -1),
+            ("rms_norm_eps", float("inf")),
+            ("rope_theta", 0),
             ("projector_config", ORIGINAL["projector_config"] | {"n_embed": 640}),
             ("projector_config", ORIGINAL["projector_config"] | {"input_dim": 1024}),
         ],
@@ -366,15 +369,16 @@ class TestMemory:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
     ) -> None:
         monkeypatch.setattr(memory, "CONTAINER", tmp_path)
-        limit, used, stat = tmp_path / "memory.max", tmp_path / "memory.current", "inactive_file"
+        limit, used, prefix = tmp_path / "memory.max", tmp_path / "memory.current", ""
         if form == "old":
             folder = tmp_path / "memory"
             folder.mkdir()
             limit, used = folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes"
-            stat = "total_inactive_file"
+            prefix = "total_"
         limit.write_text("90000\n")
         used.write_text("50000\n")
-        limit.with_name("memory.stat").write_text(f"anon 7\n{stat} 20000\n")
+        files = f"{prefix}inactive_file 15000\n{prefix}active_file 5000\n"
+        limit.with_name("memory.stat").write_text(f"anon 7\n{files}")
         assert memory.free_memory(CPU) == 60000
         limit.write_text("max\n")
         if form == "new":

@@ -147,6 +147,12 @@ class TestFolder:
             if name not in whole:
                 assert torch.equal(found[name], tensor), name
 
+    def test_once_packed_it_is_not_saved(self, small_folder: Path, tmp_path: Path) -> None:
+        model, tokenizer = load_model(small_folder, device=CPU, dtype=torch.bfloat16)
+        with pytest.raises(UsageError, match="lightseek quantize"):
+            save_model(tmp_path / "copy", model, tokenizer)
+        assert not (tmp_path / "copy").exists()
+
     def test_scores_stay_close(self, small_folder: Path, official_folder: Path) -> None:
         exact, found = scores(official_folder), scores(small_folder)
         assert float((found - exact).norm() / exact.norm()) < 0.05

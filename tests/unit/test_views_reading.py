@@ -129,10 +129,10 @@ class TestLooks:
         assert look.decoding.temperature == 0
         assert look.decoding.ban == NgramBan(size=30, window=90)
 
-    def test_those_of_unlimited_ocr(self, ocr: OCR) -> None:
+    def test_those_of_unlimited_ocr(self, ocr: OCR, tmp_path: Path) -> None:
         decoder = replace(ocr.model.config.decoder, sliding_window=128, max_positions=32768)
         model = LightSeekOCR(replace(ocr.model.config, decoder=decoder))
-        look = find_look(model, ocr.tokenizer)
+        look = find_look(model, special_tokenizer(tmp_path))
         assert look.prompt == "<image>document parsing."
         assert look.decoding.ban == NgramBan(size=35, window=128)
         assert look.decoding.max_tokens == 32768
@@ -418,6 +418,36 @@ class TestCommandLine:
         result = CliRunner().invoke(main, ["read", str(tmp_path / "a.png"), *options])
         assert result.exit_code == 2
         assert "a prompt needs one <image>" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [(["--mode", "huge"], "choose one of"), (["--ngram", "9"], "write SIZE/WINDOW")],
+    )
+    def test_a_slip_is_told_before_a_model_is_looked_for(
+        self, tmp_path: Path, wrong: list[str], said: str
+    ) -> None:
+        options = ["--model", str(tmp_path / "gone"), *wrong]
+        result = CliRunner().invoke(main, ["read", str(tmp_path / "a.png"), *options])
+        assert result.exit_code == 2
+        assert said in result.stderr
+
+    def test_a_figure_that_cannot_be_saved_costs_no_text(
+        self, official_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said = "# Foxes\n<|ref|>image<|/ref|><|det|>[[0, 500, 999, 999]]<|/det|>"
+        monkeypatch.setattr(ocr_module, "read_views", lambda *args: [Answer(said, True)])
+        for name in ("a", "b"):
+            picture(90, 80).save(tmp_path / f"{name}.png")
+        figures, out = tmp_path / "figures", tmp_path / "out"
+        (figures / "a-1-2.png").mkdir(parents=True)
+        files = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+        options = ["--model", str(official_folder), "--device", "cpu", "--batch", "1"]
+        options += ["--figures", str(figures), "-o", str(out)]
+        result = CliRunner().invoke(main, ["read", *files, *options])
+        assert result.exit_code == 1
+        assert f"figures of {files[0]} cannot be saved" in result.stderr
+        assert (out / "a.md").read_text(encoding="utf-8").strip() == "# Foxes"
+        assert "![image](" in (out / "b.md").read_text(encoding="utf-8")
 
     def test_line_ends_of_a_prompt_in_the_quotes_of_a_shell(
         self, official_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
