@@ -4,6 +4,7 @@
 >>> OCR().read("page.pdf").markdown  # doctest: +SKIP
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,10 @@ __all__ = [
     "Status",
     "Word",
 ]
+
+# read when torch is imported: threads that wait spin for a while only, or a busy machine would take
+# many times as long for a page
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _HOMES = {
     "OCR": "lightseek.ocr",

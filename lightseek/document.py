@@ -4,12 +4,17 @@ These are the only types that leave the process: JSON in, JSON out (`Document.mo
 Knows nothing of models or images.
 """
 
+import itertools
 import re
 from enum import StrEnum
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+_BREAK = "  \n"
+"""A line end that Markdown keeps."""
+_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|^#(?=#* )", re.MULTILINE)
+"""What is printed and would be taken for HTML, or for a heading."""
 _HYPHEN_AT_LINE_END = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad]\n(?=[a-zß-ÿœ])")
 
 
@@ -107,11 +112,25 @@ class Region(_Frozen):
 
     @property
     def markdown(self) -> str:
-        """The lines joined, words that were broken at a line end made whole."""
+        """The lines joined, words that were broken at a line end made whole.
+
+        A line that ends though the next word had room, as in verses and addresses, ends here too.
+        """
         if self.written is not None:
             return self.written
-        flow = _HYPHEN_AT_LINE_END.sub("", self.text).replace("\n", " ")
-        return f"## {flow}" if self.label == "heading" else flow
+        is_heading = self.label == "heading"
+        text = self.lines[0].text if self.lines else ""
+        for line, following in itertools.pairwise(self.lines):
+            ends = not is_heading and self._ends_early(line, following)
+            text += (_BREAK if ends else "\n") + following.text
+        joined = re.sub(r"(?<!  )\n", " ", _HYPHEN_AT_LINE_END.sub("", text))
+        flow = _MARKUP.sub(r"\\\g<0>", joined)
+        return f"## {flow}" if is_heading else flow
+
+    def _ends_early(self, line: Line, following: Line) -> bool:
+        """Whether the first word of the following line had room on this one."""
+        space = line.box.height / 2  # more than between words
+        return line.box.right + space + following.words[0].box.width < self.box.right
 
 
 class Page(_Frozen):

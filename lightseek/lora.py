@@ -80,7 +80,10 @@ def add_adapters(model: LightSeekOCR, config: LoraConfig) -> None:
     """
     require("peft", extra="train")
     if has_adapters(model):
-        raise UsageError("the model has adapters: merge them before it gets others")
+        raise UsageError(
+            "the model has adapters: merge them before it gets others, or, beside 8 bits, tune the "
+            "model that they were made for anew"
+        )
     found = {part: _targets_in(model, part, config.targets) for part in config.parts}
     unknown = sorted(set(config.targets).difference(*found.values()))
     if unknown or not all(found.values()):

@@ -316,15 +316,20 @@ def _check_head(theirs: Any, head: Any, folder: Path) -> None:
     """Make sure that scores are what a plain head makes of hidden states.
 
     Raises:
-        ModelError: If the language model does more, such as capping or scaling its scores, which
-            would be lost without a word.
+        ModelError: If the language model does more, such as capping or scaling its scores, or
+            scaling its embeddings, which would be lost without a word.
     """
     x = torch.randn(1, 2, theirs.get_input_embeddings().weight.shape[1])
     hidden = theirs.base_model(inputs_embeds=x).last_hidden_state
     scores = theirs(inputs_embeds=x).logits
+    kind = theirs.config.model_type
     if not torch.allclose(hidden @ head.weight.T, scores, rtol=1e-3, atol=1e-3):
-        kind = theirs.config.model_type
         raise ModelError(f"{folder}: {kind} has more than a plain head, choose another model")
+    ids = torch.arange(2)[None]
+    rows = theirs.get_input_embeddings().weight[ids]
+    plain, own = theirs(inputs_embeds=rows).logits, theirs(input_ids=ids).logits
+    if not torch.allclose(plain, own, rtol=1e-3, atol=1e-3):
+        raise ModelError(f"{folder}: {kind} changes its embeddings, choose another model")
 
 
 def _vision_settings(kind: type[V], folder: Path, types: tuple[str, ...]) -> V:

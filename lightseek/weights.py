@@ -367,3 +367,5 @@ def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
         (folder / SETTINGS).unlink(missing_ok=True)
     for name, path in unfinished.items():
         path.replace(folder / name)
+    for name in (ADAPTED, ADAPTERS):  # of a run before, which would be added to these weights
+        (folder / name).unlink(missing_ok=True)

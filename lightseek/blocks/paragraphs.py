@@ -96,7 +96,7 @@ def _is_as_large(a: Segment, b: Segment) -> bool:
 
 
 def _kind(group: list[Row], body: float) -> str:
-    large = all(_widest(row).tall > _HEADING_SIZE * body for row in group)
+    large = all(len(row) == 1 and row[0].tall > _HEADING_SIZE * body for row in group)
     return "heading" if large and len(group) <= _HEADING_ROWS else "text"
 
 

@@ -20,6 +20,8 @@ _MAX_INKED = 0.55
 """Share of ink in an area of text, at most."""
 _TINY, _TINY_PX = 0.55, 7
 """Height of the smallest capitals over those of most text, and in pixels of the page."""
+_TOO_TALL = 2.3
+"""Height of a run of text over that of its capitals, at most."""
 _BETWEEN = 7
 """Widest space between parts of one picture, in heights of a letter."""
 _TURNED_LETTERS, _TURNED_GAP, _TURNED_SPACE = 5, 0.25, 0.8
@@ -100,8 +102,23 @@ def text_alone(
         at_edge: Pieces at the upper or lower edge of the page.
         page_px: Pixels of the page in one of the sheet.
     """
+    for segment in segments:
+        _shed_drawn(segment, pieces)
     whole = _without_cut_lines(_without_turned(segments, letter), pieces, at_edge)
     return _without_tiny(_without_odd(whole, pieces, letter, pictures), page_px)
+
+
+def _shed_drawn(segment: Segment, pieces: Components) -> None:
+    """Take what is drawn beside a long run out of it: pieces far taller than its letters."""
+    if len(segment.pieces) < _LONG_RUN or segment.height <= _TOO_TALL * segment.tall:
+        return
+    own = np.array(segment.pieces)
+    letters = own[pieces.height[own] <= _TOO_TALL * segment.tall]
+    if len(letters) >= _LONG_RUN:
+        boxes = pieces.boxes[letters]
+        segment.left, segment.top = boxes[:, :2].min(axis=0).tolist()
+        segment.right, segment.bottom = boxes[:, 2:].max(axis=0).tolist()
+        segment.pieces = letters.tolist()
 
 
 def _without_odd(
@@ -210,7 +227,7 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
         not 0.7 < strokes < 2.3,
         segment.letter > 2.2 * letter,
         float(width[large].sum()) < 0.2 * segment.width,
-        segment.height > 2.3 * segment.tall,
+        segment.height > _TOO_TALL * segment.tall,
     )
     return sum(odd)
 

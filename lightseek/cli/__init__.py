@@ -18,7 +18,6 @@ Exit codes: 0 all is well, 1 something could not be read, 2 wrong use.
 
 import errno
 import io
-import os
 import sys
 from typing import Any
 
@@ -66,9 +65,6 @@ class OneLineErrors(click.Group):
 @click.version_option(__version__, prog_name="lightseek")
 def main() -> None:
     """DeepSeek-OCR that people can read, run, train and check."""
-    # read when torch is imported: threads that wait spin for a while only, or a busy machine would
-    # take four times as long for a page
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if isinstance(sys.stdout, io.TextIOWrapper):  # what is read has letters of many languages
         sys.stdout.reconfigure(encoding="utf-8")
 

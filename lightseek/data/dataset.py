@@ -166,6 +166,11 @@ def load_pairs(source: str | Path, *, downloads: Path | None = None) -> Pairs:
     name = str(source)
     if path.is_dir():
         shards = sorted(path.glob("*.tar"))
+        if shards and (image := next(_rows_of_folder(path), None)):
+            raise DataError(
+                f"{name} holds images, such as {Path(image.name).name}, and shards, such as "
+                f"{shards[0].name}: part them, or name the shards"
+            )
         rows = _rows_of_shards(shards) if shards else _rows_of_folder(path)
     elif name.endswith((".tar", ".tgz", ".tar.gz")) or is_remote(name):
         rows = _rows_of_shards(name_shards(name, downloads))
@@ -246,7 +251,13 @@ def _rows_of_shards(shards: Sequence[Path]) -> Iterator[Row]:
             if member.suffix == TEXT_SUFFIX:
                 texts[member.key] = span
             elif member.suffix in IMAGE_SUFFIXES:
+                if member.key in images:
+                    twice = "an image of this key was there before: give each its own"
+                    yield Row(f"{shard}: {member.key}", None, None, twice)
                 images[member.key] = span
+            elif member.suffix.endswith(IMAGE_SUFFIXES):
+                dots = "its key ends at the first dot of its name: leave all but the last out"
+                yield Row(f"{shard}: {member.key}{member.suffix}", None, None, dots)
         for key, image in images.items():
             fault = None if key in texts else f"it has no text: put {key}{TEXT_SUFFIX} behind it"
             yield Row(f"{shard}: {key}", image, texts.get(key), fault)
@@ -259,12 +270,16 @@ def _whole(path: Path) -> Span | None:
 
 
 def _plain(data: bytes) -> str:
-    return data.decode("utf-8-sig")
+    return _printed(data.decode("utf-8-sig"))
 
 
 def _text_of_line(line: bytes) -> str:
-    text: str = json.loads(line)["text"]
-    return text
+    return _printed(json.loads(line)["text"])
+
+
+def _printed(text: str) -> str:
+    """With the line ends that a model writes, whatever system the text is of."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _bytes(name: str, span: Span) -> bytes:

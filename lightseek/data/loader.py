@@ -5,7 +5,9 @@ what is needed to go on exactly is two numbers, however far ahead worker process
 nothing of what a row is.
 """
 
+import multiprocessing.forkserver
 import signal
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -134,8 +136,8 @@ class BatchLoader(Generic[RowT, BatchT]):
             ahead = {
                 "num_workers": self.workers,
                 "multiprocessing_context": "forkserver",
-                "worker_init_fn": _leave_interrupts,
             }
+            start_worker_server()
         start = self._state
         share = [batch[self.rank :: self.world].tolist() for batch in self._batches()]
         loader: DataLoader[Any] = DataLoader(
@@ -183,5 +185,18 @@ class BatchLoader(Generic[RowT, BatchT]):
         self._state = replace(self._state, epoch=epoch, done=done)
 
 
-def _leave_interrupts(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def start_worker_server() -> None:
+    """Start the server that starts workers, so that all leave signals to the process they serve.
+
+    A terminal sends Ctrl-C to all of them, and a scheduler SIGTERM: whoever ends by it takes the
+    batches along that the last step waits for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # no other may say what becomes of signals
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in signals]
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

@@ -7,7 +7,6 @@ Axes: B strips, Y X pixels, L tokens, y x glyph cells (8 x 4 px).
 """
 
 import random
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -26,6 +25,7 @@ from lightseek.data.cuttings import TypesetStrips
 from lightseek.data.fonts import Face, load_faces, split_families, without_clones
 from lightseek.data.layouts import PageSetter
 from lightseek.data.lines import RealLines
+from lightseek.data.loader import start_worker_server
 from lightseek.data.strips import LINE_PX, StripRenderer, StripSample
 from lightseek.errors import UsageError
 from lightseek.model import Places
@@ -253,19 +253,15 @@ class StripBatches(Dataset[Batch]):
 
 def draw_ahead(batches: StripBatches, steps: range, *, workers: int) -> Iterator[Batch]:
     """Batches of these steps, in order, drawn by worker processes before they are asked for."""
+    start_worker_server()
     loader = DataLoader(
         batches,
         batch_size=None,
         sampler=steps,
         num_workers=workers,
         multiprocessing_context="forkserver",
-        worker_init_fn=_leave_interrupts_to_trainer,
     )
     return iter(loader)
-
-
-def _leave_interrupts_to_trainer(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def collate(

@@ -243,7 +243,8 @@ def _encode(
             on_row(done)
     tensors = {}
     for name, values in found.items():
-        tensors[name] = torch.cat([value.flatten() for value in values])
+        with torch.autocast("cpu", enabled=False):  # which has no way to join float16
+            tensors[name] = torch.cat([value.flatten() for value in values])
         tensors[f"{name}.shape"] = torch.tensor([value.shape for value in values])
         if not bool(tensors[name].isfinite().all()):
             raise DataError(f"{name} of rows {rows.start} to {rows.stop} overflows float16")

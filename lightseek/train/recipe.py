@@ -227,7 +227,9 @@ def _set(data: dict[str, Any], override: str) -> None:
     at: Any = data
     for table in tables:
         at = at.setdefault(table, {}) if isinstance(at, dict) else _item(at, table, override)
-    if isinstance(at, dict):
+    if isinstance(at, dict) and not value.strip():
+        at.pop(last, None)  # TOML has no word for nothing
+    elif isinstance(at, dict):
         at[last] = parsed
     else:
         _item(at, last, override)

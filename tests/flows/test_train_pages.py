@@ -29,6 +29,7 @@ from lightseek.decoder import DecoderLayer
 from lightseek.document import Status
 from lightseek.encoder import ClipBlock, SamBlock
 from lightseek.errors import DataError, LightSeekError, ModelError, UsageError
+from lightseek.eval.metrics import Score
 from lightseek.language import LanguageDecoder
 from lightseek.lora import LoraConfig
 from lightseek.model import LightSeekOCR
@@ -80,10 +81,14 @@ def make_small(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _forget_processes() -> Iterator[None]:
+    yield
+    forget_processes()
+
+
+def forget_processes() -> None:
     """What `accelerate` keeps for the whole of a process; a run is one process."""
     from accelerate.state import AcceleratorState
 
-    yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -132,11 +137,9 @@ def go(recipe: PageRecipe, folder: Path, *, steps: int | None = None) -> None:
 @pytest.fixture(scope="module")
 def whole(recipe: PageRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing interrupted."""
-    from accelerate.state import AcceleratorState
-
     folder = tmp_path_factory.mktemp("whole")
     go(recipe, folder)
-    AcceleratorState._reset_state(reset_partial_state=True)
+    forget_processes()
     return folder
 
 
@@ -268,6 +271,29 @@ def test_two_processes_are_interrupted_together(recipe: PageRecipe, tmp_path: Pa
         )
         script.result()
     assert 1 <= saved(tmp_path)[1].step < 3000
+
+
+def test_an_evaluation_that_is_interrupted_is_done_again(
+    recipe: PageRecipe, tmp_path: Path
+) -> None:
+    single = replace(recipe, batch=1, evaluate_every=1)
+    go(single, tmp_path / "whole", steps=2)
+    read, read_batches = PageTrainer._read, []
+
+    def interrupted(self: PageTrainer, batch: PageBatch) -> Score:
+        read_batches.append(batch)
+        self.interrupted = len(read_batches) == 1
+        return read(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PageTrainer, "_read", interrupted)
+        go(single, tmp_path / "stopped", steps=2)
+    assert len(read_batches) == 1
+    assert saved(tmp_path / "stopped")[1].step == 1
+    go(single, tmp_path / "stopped", steps=1)
+    for name in ("loss", "held_out_loss"):
+        whole = curve(tmp_path / "whole", name)
+        assert curve(tmp_path / "stopped", name) == pytest.approx(whole[:2], rel=1e-5)
 
 
 def sharing_work(rank: int, *args: Any) -> None:
@@ -682,6 +708,12 @@ def test_features_of_a_frozen_encoder_take_the_place_of_images(
     other = replace(pages, mode="small")
     with pytest.raises(DataError, match="features of other preprocessing"):
         go(replace(frozen, pages=other), tmp_path / "stale")
+    narrow = replace(pages, features=str(tmp_path / "narrow"))
+    forget_processes()
+    go(replace(frozen, pages=narrow, precision="bf16"), tmp_path / "narrow-run", steps=1)
+    assert curve(tmp_path / "narrow-run", "loss") == pytest.approx(
+        curve(tmp_path / "images", "loss")[:1], rel=0.05
+    )
 
 
 def shipped(name: str, recipe: PageRecipe, *changes: str) -> PageRecipe:

@@ -275,13 +275,28 @@ def test_our_own_decoders_take_adapters_too(tiny_base_config: ModelConfig) -> No
 
 
 @needs_accelerate
-def test_scores_that_are_more_than_a_plain_head_are_refused(
-    transformers: Any, spelt: Tokenizer, folder: Path, tiny_base_config: ModelConfig, tmp_path: Path
+@pytest.mark.parametrize(
+    ("other", "more", "told"),
+    [
+        ("granite", {"logits_scaling": 4.0}, "granite has more than a plain head"),
+        ("gemma", {}, "gemma changes its embeddings"),
+    ],
+)
+def test_language_models_that_do_more_than_ours_are_refused(
+    transformers: Any,
+    spelt: Tokenizer,
+    folder: Path,
+    tiny_base_config: ModelConfig,
+    tmp_path: Path,
+    other: str,
+    more: dict[str, float],
+    told: str,
 ) -> None:
-    sizes = SIZES["llama"] | {"vocab_size": len(spelt), "logits_scaling": 4.0, "head_dim": 8}
-    config = transformers.AutoConfig.for_model("granite", **sizes)
+    sizes = SIZES["llama"] | {"vocab_size": len(spelt), "head_dim": 8} | more
+    sizes["num_key_value_heads"] = sizes["num_attention_heads"]
+    config = transformers.AutoConfig.for_model(other, **sizes)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
-    with pytest.raises(ModelError, match="granite has more than a plain head"):
+    with pytest.raises(ModelError, match=told):
         assemble(tiny_base_config, language=tmp_path)

@@ -509,6 +509,31 @@ def test_the_longer_of_two_columns_is_read_to_its_end() -> None:
     assert_found_in_order(cut_page(page.image), page.boxes)
 
 
+def test_signs_between_monospaced_words_stay() -> None:
+    page = Sheet()
+    for row in range(8):
+        page.line(100, 100 + 30 * row, sentence(row, 6), name="CourierPrime.otf")
+    page.line(100, 100 + 30 * 8, "your order = 12 - 4 + 3 – 7 = 4", name="CourierPrime.otf")
+    *_, last = (line for block in cut_page(page.image) for line in block.lines)
+    ink = sum((strip.image < 128).any(axis=0).sum() for strip in last.strips)
+    alone = Sheet()
+    alone.line(100, 100, "your order = 12 - 4 + 3 – 7 = 4", name="CourierPrime.otf")
+    assert ink == pytest.approx(
+        sum((s.image < 128).any(axis=0).sum() for s in strips(cut_page(alone.image))), rel=0.02
+    )
+
+
+def test_a_stroke_that_touches_a_line_takes_none_of_it_away() -> None:
+    page = Sheet()
+    page.line(100, 250, "Tyger Tyger, burning bright,", size=40)
+    left, top, _, bottom = title = page.boxes[0]
+    page.column(100, 400, rows=4, width=640)
+    branch = ((3, top + 10), (-50, top - 30), (-60, bottom + 60), (60, bottom + 70))
+    page.draw.line([(left + x, y) for x, y in branch], fill="black", width=10)
+    found = lines(cut_page(page.image))
+    assert max(box.iou(title) for box in found) > 0.9
+
+
 def test_a_number_alone_in_a_dense_table_stays_in_its_row() -> None:
     page = Sheet()
     numbers = []

@@ -93,6 +93,17 @@ class TestSources:
         ]
         assert_all_there(load_pairs(write_lines(folder / "rows.jsonl", [*rows, ""])))
 
+    def test_a_folder_with_images_and_a_shard(self, folder: Path) -> None:
+        write_shard(folder / "backup.tar", shard_files(range(2)))
+        with pytest.raises(DataError, match=r"images, such as 0\.png, and shards, such as backup"):
+            load_pairs(folder)
+
+    def test_line_ends_of_windows(self, folder: Path) -> None:
+        (folder / "0.txt").write_bytes(b"one\r\ntwo\r\n")
+        assert load_pairs(folder).text(0) == "one\ntwo\n"
+        row = {"image": "0.png", "text": "one\r\ntwo\rthree"}
+        assert load_pairs(write_lines(folder / "rows.jsonl", [row])).text(0) == "one\ntwo\nthree"
+
     def test_shards_by_folder_and_by_name(self, shards: Path) -> None:
         assert_all_there(load_pairs(shards))
         assert len(load_pairs(shards / "a-000.tar")) == 3
@@ -214,6 +225,15 @@ class TestFaults:
         write_shard(shards / "a-000.tar", files)
         [fault] = faults(shards)
         assert "a-000.tar: set/1: it has no text" in fault
+
+    def test_images_of_shards_that_no_row_would_show(self, shards: Path) -> None:
+        files = shard_files(range(2)) | {"set/1.jpg": png(1), "set/scan.2.png": png(2)}
+        write_shard(shards / "a-000.tar", files)
+        found = faults(shards / "a-000.tar")
+        assert len(found) == 2
+        assert "set/1: an image of this key was there before" in found[0]
+        assert "set/scan.2.png: its key ends at the first dot" in found[1]
+        assert len(load_pairs(shards / "a-000.tar")) == 4
 
     @pytest.mark.parametrize("kept", [1024 + 3000, 2 * 1024, 10 * 512, 7 * 512 + 100])
     def test_a_shard_that_is_cut_off(self, shards: Path, kept: int) -> None:

@@ -77,6 +77,29 @@ def test_text_keeps_printed_lines_and_markdown_does_not() -> None:
     assert sheet.markdown == "## Title\n\none two"
 
 
+def test_lines_that_end_though_there_is_room_end_in_markdown() -> None:
+    address = region("Fox and Sons\n14 Lantern Street, Bristol\nBS1 4QA\nat your service for ever")
+    assert address.markdown == (
+        "Fox and Sons  \n14 Lantern Street, Bristol BS1 4QA  \nat your service for ever"
+    )
+    assert (
+        region("Fox and\nSons of Bristol", label="heading").markdown == "## Fox and Sons of Bristol"
+    )
+
+
+@pytest.mark.parametrize(
+    ("printed", "written"),
+    [
+        ("# of items 5", "\\# of items 5"),
+        ("a <b>name</b> < 5", "a \\<b>name\\</b> < 5"),
+        ("see #4 and - more", "see #4 and - more"),
+    ],
+)
+def test_what_is_printed_is_not_taken_for_markup(printed: str, written: str) -> None:
+    assert region(printed).markdown == written
+    assert region(printed).text == printed
+
+
 def test_pages_are_kept_apart() -> None:
     both = document(page(region("first")), page(region("second"), number=2))
     assert both.text == "first\n\fsecond\n"

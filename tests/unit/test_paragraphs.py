@@ -112,3 +112,9 @@ def test_a_full_line_with_a_dash_in_it_goes_on(
 def test_a_few_large_rows_are_a_heading(rows: int, size: float, kind: str) -> None:
     [group] = paragraphs([row(i, tall=size * TALL, pitch=45) for i in range(rows)], TALL)
     assert group.kind == kind
+
+
+def test_a_large_row_of_a_table_is_no_heading() -> None:
+    cells = [segment(100, 300, 100, 1.5 * TALL), segment(600, 800, 100, 1.5 * TALL)]
+    [group] = paragraphs([cells], TALL)
+    assert group.kind == "text"

@@ -37,6 +37,14 @@ def test_nano_learns_glyphs_first_and_ends_wide_and_worn() -> None:
     assert recipe.stages[-1].difficulty == 1.0
 
 
+def test_an_override_without_a_value_leaves_the_key_out() -> None:
+    pages = load_any(CONFIGS / "finetune-pages.toml", ("pages.prompt=", "model=some"))
+    assert isinstance(pages, PageRecipe)
+    assert pages.pages.prompt is None
+    with pytest.raises(ModelError, match="optimiser"):
+        load_recipe(NANO, ("optimiser.muon_rate=",))
+
+
 def test_overrides_change_what_they_name_and_nothing_else() -> None:
     changed = load_recipe(
         NANO,

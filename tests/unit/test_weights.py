@@ -95,6 +95,16 @@ def test_nothing_of_the_model_before_is_left(
 
 
 @pytest.mark.parametrize("writer", ["weights", "tokenizer"])
+def test_adapters_of_a_run_before_are_not_added_to_a_saved_model(
+    tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    for name in ("adapters.json", "adapters.safetensors"):
+        (tmp_path / name).write_text("of other weights")
+    save_model(tmp_path, tiny_model, tiny_tokenizer)
+    load_model(tmp_path, device=torch.device("cpu"), dtype=torch.float32)
+    assert not list(tmp_path.glob("adapters*"))
+
+
 def test_a_failed_save_leaves_the_old_model(
     folder: Path,
     tiny_official_model: LightSeekOCR,

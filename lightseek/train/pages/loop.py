@@ -200,12 +200,11 @@ class PageTrainer:
         last = self.steps
         if self.limits.stop_after is not None:
             last = min(last, self.progress.step + self.limits.stop_after)
-        batches = self._batches()
-        saved_at = time.monotonic()
+        batches, saved_at = self._batches(), time.monotonic()
         while self.progress.step < last:
             self._wait_while_paused(report)
-            if self.progress.step % self.recipe.evaluate_every == 0:
-                self._evaluate(report)
+            if self.progress.step % self.recipe.evaluate_every == 0 and not self._evaluate(report):
+                return
             started = time.monotonic()
             due = started - saved_at > self.limits.save_minutes * 60
             stop, save = self._step(batches, report, due=due)
@@ -327,11 +326,13 @@ class PageTrainer:
             "rows, or lower optimiser.rate"
         )
 
-    def _evaluate(self, report: PageReporter) -> None:
-        """Read held-out pages, once a step; keep the model if it never was as good."""
+    def _evaluate(self, report: PageReporter) -> bool:
+        """Read held-out pages, once a step; keep the best model. False if it was interrupted."""
         if self.progress.evaluated == self.progress.step:
-            return
-        loss, found = self._read_held_out()
+            return True
+        if (read := self._read_held_out()) is None:
+            return False
+        loss, found = read
         best = self.progress.best_loss
         is_best = best is None or loss < best
         self.progress = replace(
@@ -340,14 +341,17 @@ class PageTrainer:
         report.evaluated(self.progress, loss, found, is_best=is_best)
         if is_best:
             self._save_copy(self.folder.path / "best")
+        return True
 
-    def _read_held_out(self) -> tuple[float, Score | None]:
-        """Mean loss over all held-out tokens, and what is read, unless weights are shared out."""
+    def _read_held_out(self) -> tuple[float, Score | None] | None:
+        """Mean loss of held-out tokens, and what is read but by FSDP; nothing when interrupted."""
         self.shared.eval()
         sums = torch.zeros(2)
         found = Score()
         whole = self.accelerator.distributed_type.value != "FSDP"
         for drawn in self._batches_of(self.held_out):
+            if self._sum(torch.tensor([float(self.interrupted)]))[0]:
+                return None
             batch = drawn.to(self.accelerator.device)
             with torch.no_grad():
                 part = self.shared(batch)
