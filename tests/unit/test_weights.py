@@ -94,7 +94,6 @@ def test_nothing_of_the_model_before_is_left(
     load(folder)
 
 
-@pytest.mark.parametrize("writer", ["weights", "tokenizer"])
 def test_adapters_of_a_run_before_are_not_added_to_a_saved_model(
     tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
@@ -105,6 +104,7 @@ def test_adapters_of_a_run_before_are_not_added_to_a_saved_model(
     assert not list(tmp_path.glob("adapters*"))
 
 
+@pytest.mark.parametrize("writer", ["weights", "tokenizer"])
 def test_a_failed_save_leaves_the_old_model(
     folder: Path,
     tiny_official_model: LightSeekOCR,
