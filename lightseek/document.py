@@ -151,6 +151,8 @@ class Page(_Frozen):
     """Time spent on cutting and reading it."""
     confidence: float | None = None
     """Mean confidence of its regions, by their words; unknown where there are none."""
+    turned: int = 0
+    """Degrees clockwise by which it had to be turned to be read; boxes are on it as it lies."""
 
     @property
     def text(self) -> str:

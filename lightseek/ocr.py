@@ -1,6 +1,6 @@
 """OCR: a file in, a document out. The one path that everything takes that reads.
 
-    open_pages -> cut_page -> read_strips -> Page -> Document
+    open_pages -> cut_page -> read_strips -> assemble_regions -> Page -> Document
     open_pages -> make_views -> read_views -> parse_answer -> Page -> Document
 
 Strips of many pages, and of many files, are read in batches of one shape. The official family
@@ -19,12 +19,14 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from lightseek.blocks import Block, Strip, TextLine, cut_page, word_boxes
-from lightseek.document import Document, Line, Page, Region, Status, Word
+from lightseek.assembly import assemble_regions
+from lightseek.blocks import Block, Strip, cut_page
+from lightseek.document import Document, Page, Region, Status
 from lightseek.errors import ModelError, PageError, UsageError
 from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
-from lightseek.readings import StripText, is_likely, read_carefully
+from lightseek.readings import StripText, read_carefully
+from lightseek.turned import read_upright
 from lightseek.views import MODES, make_views
 from lightseek.weights import default_dtype, find_device, load_model
 
@@ -70,7 +72,7 @@ class _Cut:
     seconds: float
     reason: str | None
     image: Image.Image | None = None
-    """Of a page that is to be read whole."""
+    """Of a page that could be opened."""
     last: bool = False
     """Whether no more pages of its source follow."""
 
@@ -225,7 +227,17 @@ class OCR:
             seconds = (time.perf_counter() - started) / max(1, len(images))
             for cut in group:
                 own = [next(texts) for _ in cut.strips]
-                yield cut, _page(cut, own, cut.seconds + seconds * len(own))
+                page = _page(cut, own, cut.seconds + seconds * len(own))
+                if cut.image is not None:
+                    page = read_upright(page, cut.image, self._read_image)
+                yield cut, page
+
+    def _read_image(self, image: Image.Image) -> Page:
+        """Read one image by itself."""
+        started = time.perf_counter()
+        cut = _cut(PageImage(image, source="", number=1))
+        texts = self.read_strips([strip.image for strip in cut.strips])
+        return _page(cut, texts, time.perf_counter() - started)
 
     def _read_whole(
         self, cuts: Iterable[_Cut], look: Look, batch: int
@@ -300,7 +312,7 @@ def _cut(page: PageImage) -> _Cut:
     blocks = tuple(cut_page(page.image))
     seconds = time.perf_counter() - started
     source = _unicode(page.source)
-    return _Cut(source, page.number, *page.image.size, blocks, seconds, reason=None)
+    return _Cut(source, page.number, *page.image.size, blocks, seconds, None, page.image)
 
 
 def _failed(source: str, number: int, reason: str) -> _Cut:
@@ -323,14 +335,7 @@ def _windows(cuts: Iterable[_Cut]) -> Iterator[list[_Cut]]:
 
 def _page(cut: _Cut, texts: list[StripText], seconds: float) -> Page:
     """Put what was read in place of strips."""
-    of_strip = iter(texts)
-    regions = []
-    for block in cut.blocks:
-        lines = [_line(line, [next(of_strip) for _ in line.strips]) for line in block.lines]
-        read = tuple(line for line in lines if line is not None)
-        if read:
-            sure = fmean(word.confidence for line in read for word in line.words)
-            regions.append(Region(label=block.kind, lines=read, box=block.box, confidence=sure))
+    regions = assemble_regions(cut.blocks, texts)
     status, reason = Status.OK, cut.reason
     unfinished = sum(not text.finished for text in texts)
     if reason is not None:
@@ -344,7 +349,7 @@ def _page(cut: _Cut, texts: list[StripText], seconds: float) -> Page:
         height=cut.height,
         status=status,
         reason=reason,
-        regions=tuple(regions),
+        regions=regions,
         seconds=seconds,
         confidence=_confidence(regions),
     )
@@ -375,25 +380,3 @@ def _confidence(regions: Sequence[Region]) -> float | None:
     """The mean over regions of which it is known, by their words."""
     known = [(r.confidence, len(r.text.split())) for r in regions if r.confidence is not None]
     return fmean(*zip(*known, strict=True)) if known else None
-
-
-def _line(line: TextLine, texts: list[StripText]) -> Line | None:
-    """Words of all strips of a line; nothing if none has any."""
-    words = [w for strip, text in zip(line.strips, texts, strict=True) for w in _words(strip, text)]
-    if not words:
-        return None
-    confidence = fmean(word.confidence for word in words)
-    return Line(words=tuple(words), box=line.box, confidence=confidence)
-
-
-def _words(strip: Strip, text: StripText) -> list[Word]:
-    """The words of a strip, each with its box; specks that were read as marks are none."""
-    if not text.text.strip():
-        return []
-    boxes = word_boxes(strip, text.centres[:, 0], text.text)
-    found = zip(text.text.split(), boxes, text.word_confidences(), strict=True)
-    return [
-        Word(text=word, box=box, confidence=sure)
-        for word, box, sure in found
-        if is_likely(word, sure)
-    ]

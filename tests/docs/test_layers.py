@@ -17,7 +17,7 @@ LAYERS = (
     "hub",
     "pages tokenizer views blocks grounding official",
     "data eval readings",
-    "attention fusion sequences memory",
+    "assembly attention fusion sequences memory turned",
     "relative",
     "encoder decoder language",
     "cross",

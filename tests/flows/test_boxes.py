@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lightseek.data.corpus import Corpus
 from lightseek.data.fonts import SHIPPED, load_faces
@@ -54,6 +55,29 @@ def test_words_of_clean_print(nano: OCR, setter: PageSetter, kind: str) -> None:
     ious = overlaps(nano.read(page.image(SCALE)), truth)
     assert len(ious) > 0.7 * len(truth) > 14
     assert np.mean(np.array(ious) >= 0.5) >= 0.95
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_page_that_lies_wrong_is_read_the_right_way_up(
+    nano: OCR, setter: PageSetter, degrees: int
+) -> None:
+    rng = random.Random(1)
+    page = first_set(lambda: setter.try_kind(rng, "prose", NOTE, 10.0))
+    image = Image.fromarray(np.asarray(page.image(SCALE)))
+    upright = nano.read(image)
+    turned = nano.read(image.rotate(degrees, expand=True))
+    assert turned.pages[0].turned == degrees
+    assert upright.pages[0].turned == 0
+    assert turned.text == upright.text
+    word, same = turned.pages[0].words[0], upright.pages[0].words[0]
+    left, top, right, bottom = same.box
+    wide, high = image.size
+    expected = {
+        90: Box(top, wide - right, bottom, wide - left),
+        180: Box(wide - right, high - bottom, wide - left, high - top),
+        270: Box(high - bottom, left, high - top, right),
+    }
+    assert word.box.iou(expected[degrees]) > 0.95
 
 
 @pytest.mark.slow

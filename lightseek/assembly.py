@@ -1,0 +1,49 @@
+"""What was read of strips, in place of them: words, lines and regions of a page."""
+
+import re
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+
+from lightseek.blocks import Block, Strip, TextLine, word_boxes
+from lightseek.document import Line, Region, Word
+from lightseek.readings import StripText, is_likely
+
+_LETTERS = re.compile(r"[^\W\d_]{2}")
+
+
+def assemble_regions(blocks: Sequence[Block], texts: Sequence[StripText]) -> tuple[Region, ...]:
+    """The regions of a page, those without any word left out.
+
+    Args:
+        blocks: What was cut.
+        texts: What was read of all its strips, in order.
+    """
+    of_strip = iter(texts)
+    regions = []
+    for block in blocks:
+        lines = [_line(line, [next(of_strip) for _ in line.strips]) for line in block.lines]
+        read = tuple(line for line in lines if line is not None)
+        if read:
+            sure = fmean(word.confidence for line in read for word in line.words)
+            label = block.kind if all(_LETTERS.search(line.text) for line in read) else "text"
+            regions.append(Region(label=label, lines=read, box=block.box, confidence=sure))
+    return tuple(regions)
+
+
+def _line(line: TextLine, texts: Sequence[StripText]) -> Line | None:
+    """Words of all strips of a line; nothing if none has any."""
+    words = [w for strip, text in zip(line.strips, texts, strict=True) for w in _words(strip, text)]
+    if not words:
+        return None
+    confidence = fmean(word.confidence for word in words)
+    return Line(words=tuple(words), box=line.box, confidence=confidence)
+
+
+def _words(strip: Strip, text: StripText) -> Iterator[Word]:
+    """The words of a strip, each with its box; specks that were read as marks are none."""
+    if text.text.strip():
+        boxes = word_boxes(strip, text.centres[:, 0], text.text)
+        found = zip(text.text.split(), boxes, text.word_confidences(), strict=True)
+        for word, box, sure in found:
+            if is_likely(word, sure):
+                yield Word(text=word, box=box, confidence=sure)

@@ -1,0 +1,89 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightseek.document import Box, Line, Page, Region, Status, Word
+from lightseek.turned import CLEAR, read_upright
+
+MARK = Box(3, 5, 13, 9)
+"""Where the ink of an upright page of 40 x 60 pixels is."""
+
+
+def upright() -> Image.Image:
+    image = Image.new("RGB", (40, 60), "white")
+    image.paste("black", tuple(map(int, MARK)))
+    return image
+
+
+def page_of(image: Image.Image, *, confidence: float | None, words: int = 3) -> Page:
+    ink = np.asarray(image.convert("L")) < 128
+    rows, cols = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    box = Box(float(cols[0]), float(rows[0]), float(cols[-1] + 1), float(rows[-1] + 1))
+    word = Word(text="word", box=box, confidence=confidence or 0.0)
+    line = Line(words=(word,) * words, box=box, confidence=confidence or 0.0)
+    region = Region(label="text", lines=(line,), box=box)
+    return Page(
+        number=1,
+        width=image.width,
+        height=image.height,
+        status=Status.OK,
+        regions=(region,),
+        seconds=1.0,
+        confidence=confidence,
+    )
+
+
+class Reader:
+    """Is sure of a page with its ink where an upright one has it."""
+
+    def __init__(self, *, words: int = 3) -> None:
+        self.words = words
+        self.read = 0
+
+    def __call__(self, image: Image.Image) -> Page:
+        self.read += 1
+        found = page_of(image, confidence=0.2, words=self.words)
+        is_upright = found.regions[0].box == MARK
+        return found.model_copy(update={"confidence": 0.95}) if is_upright else found
+
+
+def boxes(page: Page) -> Iterator[Box]:
+    for region in page.regions:
+        yield region.box
+        for line in region.lines:
+            yield line.box
+            yield from (word.box for word in line.words)
+
+
+@pytest.mark.parametrize("lies", [90, 180, 270])
+def test_a_page_that_lies_wrong_is_read_turned_with_boxes_as_it_lies(lies: int) -> None:
+    image = upright().rotate(-lies, expand=True)  # Pillow turns the other way
+    reader = Reader()
+    first = reader(image).model_copy(update={"number": 7})
+    page = read_upright(first, image, reader)
+    assert (page.turned, page.confidence, page.number) == (360 - lies, 0.95, 7)
+    assert (page.width, page.height) == image.size
+    assert set(boxes(page)) == {first.regions[0].box}
+    assert page.seconds == reader.read
+
+
+def test_a_clear_page_is_read_once() -> None:
+    reader = Reader()
+    page = page_of(upright(), confidence=CLEAR)
+    assert read_upright(page, upright(), reader) == page
+    assert reader.read == 0
+
+
+@pytest.mark.parametrize(("confidence", "words"), [(0.3, 2), (None, 2)])
+def test_a_page_that_no_turn_makes_clear_stays_as_it_is(
+    confidence: float | None, words: int
+) -> None:
+    """Two words are no page: a speck may look like a letter from any side."""
+    image = upright().rotate(180)
+    reader = Reader(words=words)
+    page = page_of(image, confidence=confidence, words=words)
+    kept = read_upright(page, image, reader)
+    assert kept == page.model_copy(update={"seconds": 4.0})
+    assert (kept.turned, reader.read) == (0, 3)
