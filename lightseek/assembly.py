@@ -44,6 +44,6 @@ def _words(strip: Strip, text: StripText) -> Iterator[Word]:
     if text.text.strip():
         boxes = word_boxes(strip, text.centres[:, 0], text.text)
         found = zip(text.text.split(), boxes, text.word_confidences(), strict=True)
-        for word, box, sure in found:
-            if is_likely(word, sure):
+        for i, (word, box, sure) in enumerate(found):
+            if is_likely(word, sure, amid=0 < i < len(boxes) - 1):
                 yield Word(text=word, box=box, confidence=sure)

@@ -40,8 +40,9 @@ LEGIBLE = 0.4
 """Mean probability of characters below which a strip shows no text."""
 LEGIBLE_MARKS = 0.75
 """The same where mostly marks were read: rules look like dashes, a row of dots like points."""
-LIKELY_MARKS = 0.5
-"""Confidence of a word without letter or digit below which it is a speck or a piece of a rule."""
+LIKELY_MARKS, LIKELY_SIGNS = 0.5, 0.25
+"""Confidence of a word without letter or digit below which it is a speck or a piece of a rule: at
+an end of its line, and between words, where a minus may be as short as a speck."""
 
 UNSURE = 0.95
 """Mean probability of characters below which a strip is read again at other widths."""
@@ -269,9 +270,16 @@ def is_legible(result: StripText) -> bool:
     return result.probability >= least and not endless and not _RULE.fullmatch(text)
 
 
-def is_likely(word: str, confidence: float) -> bool:
-    """Whether a word is one, and no speck or piece of a rule that was read as a mark."""
-    return confidence >= LIKELY_MARKS or any(map(str.isalnum, word))
+def is_likely(word: str, confidence: float, *, amid: bool) -> bool:
+    """Whether a word is one, and no speck or piece of a rule that was read as a mark.
+
+    Args:
+        word: Without spaces.
+        confidence: That it is right.
+        amid: Whether words stand on both sides of it.
+    """
+    least = LIKELY_SIGNS if amid else LIKELY_MARKS
+    return confidence >= least or any(map(str.isalnum, word))
 
 
 def _log(probabilities: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

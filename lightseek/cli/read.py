@@ -25,6 +25,8 @@ from lightseek.errors import PageError, UsageError
 if TYPE_CHECKING:
     from lightseek.ocr import Reading
 
+DOUBTFUL = 0.5
+"""Confidence of a page below which a person should look at it."""
 SUFFIXES = {"markdown": ".md", "text": ".txt", "json": ".json"}
 RENDER: dict[str, Callable[[Document], str]] = {
     "markdown": lambda document: document.markdown,
@@ -182,9 +184,8 @@ def read(
         for job, document in zip(jobs, read_all, strict=True):
             bar.update(task, advance=1)
             failed |= report_failures(document, bar.console)
-            if job.figures is not None:
-                document, saved = with_figures(document, job, reading, bar.console)
-                failed |= not saved
+            document, saved = with_figures(document, job, reading, bar.console)
+            failed |= not saved
             if job.target is None:
                 show(render(document), bar)
             elif document.ok or document.text.strip():
@@ -243,10 +244,11 @@ def unread(jobs: list[Job]) -> list[Job]:
 def with_figures(
     document: Document, job: Job, reading: "Reading", console: Console
 ) -> tuple[Document, bool]:
-    """Cut the figures out of a file and name them in its document; where that fails, say so."""
+    """Cut out figures that are asked for, and name them in the document; or say what failed."""
     from lightseek.figures import crop_figures
 
-    assert job.figures is not None, "figures go somewhere"
+    if job.figures is None:
+        return document, True
     beside = job.target.parent if job.target else Path()
     try:
         shown = crop_figures(
@@ -271,8 +273,16 @@ def show(text: str, bar: Progress) -> None:
 
 
 def report_failures(document: Document, console: Console) -> bool:
-    """Say on stderr which pages could not be read, or not to their end."""
+    """Say on stderr which pages could not be read, or not to their end, and which are doubtful."""
     for page in document.pages:
+        if page.turned:
+            said = f"read turned by {page.turned} degrees clockwise"
+            complain(console, f"{document.source} page {page.number}: {said}", "yellow")
+        elif page.confidence is not None and page.confidence < DOUBTFUL:
+            said = (
+                f"confidence {page.confidence:.2f}: no print that the model knows, or a poor copy"
+            )
+            complain(console, f"{document.source} page {page.number}: {said}", "yellow")
         if page.reason is not None:
             # why a whole file cannot be read has its name already
             named = f" {document.source} " in f" {page.reason} "

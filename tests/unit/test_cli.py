@@ -71,6 +71,18 @@ class TestRead:
         assert Document.from_json(result.stdout).text == document.text
         assert (result.exit_code, result.stderr) == (0, "")
 
+    def test_pages_that_lie_wrong_or_are_doubtful_are_named(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        image("A letter came").rotate(180).save("turned.png")
+        result = run("read", "turned.png")
+        assert (result.exit_code, result.stdout) == (0, "A letter came\n")
+        assert result.stderr == "turned.png page 1: read turned by 180 degrees clockwise\n"
+        monkeypatch.setattr("lightseek.cli.read.DOUBTFUL", 1.1)
+        result = run("read", "hello.png")
+        assert result.exit_code == 0
+        assert result.stderr.startswith("hello.png page 1: confidence 0.9")
+
     def test_standard_input(self, run: Run, folder: Path) -> None:
         result = run("read", "-", stdin=(folder / "hello.png").read_bytes())
         assert (result.exit_code, result.stdout, result.stderr) == (0, f"{TEXT}\n", "")

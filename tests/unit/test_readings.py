@@ -360,8 +360,18 @@ def test_a_word_is_as_sure_as_all_its_characters_and_its_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "confidence", "likely"),
-    [("·", 0.3, False), ("|", 0.49, False), ("—", 0.9, True), ("a", 0.1, True), ("(3)", 0.2, True)],
+    ("word", "confidence", "amid", "likely"),
+    [
+        ("·", 0.3, False, False),
+        ("|", 0.49, False, False),
+        ("—", 0.9, False, True),
+        ("a", 0.1, False, True),
+        ("(3)", 0.2, False, True),
+        ("–", 0.3, True, True),
+        ("·", 0.2, True, False),
+    ],
 )
-def test_a_speck_read_as_a_mark_is_no_word(word: str, confidence: float, likely: bool) -> None:
-    assert is_likely(word, confidence) is likely
+def test_a_speck_read_as_a_mark_is_no_word(
+    word: str, confidence: float, amid: bool, likely: bool
+) -> None:
+    assert is_likely(word, confidence, amid=amid) is likely
