@@ -78,7 +78,7 @@ class TestRead:
         result = run("read", "turned.png")
         assert (result.exit_code, result.stdout) == (0, "A letter came\n")
         assert result.stderr == "turned.png page 1: read turned by 180 degrees clockwise\n"
-        monkeypatch.setattr("lightseek.cli.read.DOUBTFUL", 1.1)
+        monkeypatch.setattr(sys.modules["lightseek.cli.read"], "DOUBTFUL", 1.1)
         result = run("read", "hello.png")
         assert result.exit_code == 0
         assert result.stderr.startswith("hello.png page 1: confidence 0.9")
