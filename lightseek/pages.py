@@ -28,10 +28,11 @@ MAX_PIXELS = 150_000_000
 
 # Those that Pillow has at hand come first: looking for another imports all its plugins.
 _IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
-SUFFIX = re.compile(r"\.(png|jpe?g|bmp|gif|p[bgpn]m|tiff?|webp|jp2|pdf)", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(a?png|jpe|jpe?g|jfif|bmp|gif|p[bgpn]m|tiff?|webp|jp2|j2k|pdf)", re.I)
 """What files in a folder are taken by; one that is named is read whatever it is called."""
-_HEAD_BYTES = 1024
-_PAGES_AN_OPENING = 16
+_STROKES, _LIGHT = 100, 200
+"""Mean of alpha of light strokes on nothing, at most, and their tone, at least."""
+_HEAD_BYTES, _PAGES_AN_OPENING = 1024, 16
 _PAGE_RANGE = re.compile(r"(?=.*\d)\s*(\d{1,9})?\s*(?:(-)\s*(\d{1,9})?)?\s*", re.ASCII)
 _DECODERS = threading.RLock()
 
@@ -145,9 +146,10 @@ def parse_page_range(text: str, num_pages: int, *, source: str = "the file") -> 
         start, dash, stop = match.groups()
         first = int(start or 1)
         last = int(stop or (num_pages if dash else first))
+        last = min(last, num_pages) if dash and not start else last
         if (outside := max(first, last)) > num_pages:
-            plural = "" if num_pages == 1 else "s"
-            raise PageError(f"page {outside} asked for, but {source} has {num_pages} page{plural}")
+            there = f"{num_pages} page{'s' * (num_pages != 1)}: ask for fewer, or write 1- for all"
+            raise PageError(f"page {outside} asked for, but {source} has {there}")
         if not 1 <= first <= last:
             raise UsageError(f"{part.strip()!r} names no pages: they count up from 1")
         chosen.update(range(first, last + 1))
@@ -343,16 +345,22 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """The colours as they look on white paper."""
+    """The colours as they look on paper."""
     if image.mode.startswith(("I", "F")):
         samples = np.asarray(image)
         return Image.fromarray(_to_bytes(samples, white=_white_of(samples))).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
-    layer = image.convert("RGBA")
-    paper = Image.new("RGB", image.size, "white")
+    paper = Image.new("RGB", image.size, _paper_under(layer := image.convert("RGBA")))
     paper.paste(layer, mask=layer)
     return paper
+
+
+def _paper_under(layer: Image.Image) -> str:
+    """White, but black under light strokes, which were drawn to be seen on something dark."""
+    tones, ink = np.asarray(layer.convert("L")), np.asarray(layer.getchannel("A"), np.float32)
+    is_light = 0 < ink.mean() < _STROKES and np.average(tones, weights=ink) > _LIGHT
+    return "black" if is_light else "white"
 
 
 def _white_of(samples: Shaped[np.ndarray, "H W"]) -> float:

@@ -1,15 +1,20 @@
 """Pages that lie on their side or upside down: found by how little sense they make as they lie."""
 
-from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
 from lightseek.document import Box, Page
 
-CLEAR = 0.75
-"""Confidence of a page below which it may lie wrong; upright print of any kind has more."""
-_LEAST_WORDS = 3
-"""Of fewer words no page is told to lie wrong: a speck may look like a letter from any side."""
+DOUBTFUL, CLEAR = 0.65, 0.75
+"""Confidence of a page below which it may lie wrong, for nearly all upright print has more; and
+from which it lies right."""
+_LEAST_WORDS = 8
+"""Of fewer words no page is told to lie wrong: some figures look like others from any side."""
+_LEAST_PX = 200
+"""Shorter side of a page; what has less is a crop, which nobody cuts out upside down."""
+_TRIED = 24
+"""Lines of a turned page that are read to see whether the rest is worth it."""
 _TURNS = {
     180: Image.Transpose.ROTATE_180,
     90: Image.Transpose.ROTATE_270,
@@ -18,7 +23,16 @@ _TURNS = {
 """Degrees clockwise, likeliest first; Pillow counts the other way."""
 
 
-def read_upright(page: Page, image: Image.Image, read: Callable[[Image.Image], Page]) -> Page:
+@runtime_checkable
+class ReadImage(Protocol):
+    """What reads an image."""
+
+    def __call__(self, image: Image.Image, /, most: int | None = None) -> Page:
+        """All of it, or about so many of its lines."""
+        ...
+
+
+def read_upright(page: Page, image: Image.Image, read: ReadImage) -> Page:
     """A page as it was read, or as it is read when it is turned, if that is clear.
 
     Args:
@@ -29,16 +43,24 @@ def read_upright(page: Page, image: Image.Image, read: Callable[[Image.Image], P
     Returns:
         The page, its boxes on the image as it lies.
     """
-    if (page.confidence or 0.0) >= CLEAR:
+    if (page.confidence or 0.0) >= DOUBTFUL or min(image.size) < _LEAST_PX:
         return page
     seconds = page.seconds
     for degrees, transpose in _TURNS.items():
-        turned = read(image.transpose(transpose))
-        seconds += turned.seconds
-        if (turned.confidence or 0.0) >= CLEAR and len(turned.words) >= _LEAST_WORDS:
-            page = _laid_back(turned, degrees, *image.size, number=page.number)
-            break
+        turned = image.transpose(transpose)
+        found = read(turned, most=_TRIED)
+        seconds += found.seconds
+        if _is_clear(found):
+            found = read(turned)
+            seconds += found.seconds
+            if _is_clear(found) and len(found.words) >= _LEAST_WORDS:
+                page = _laid_back(found, degrees, *image.size, number=page.number)
+                break
     return page.model_copy(update={"seconds": seconds})
+
+
+def _is_clear(page: Page) -> bool:
+    return (page.confidence or 0.0) >= CLEAR
 
 
 def _laid_back(page: Page, degrees: int, width: int, height: int, *, number: int) -> Page:

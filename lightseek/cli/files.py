@@ -6,7 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+
 from lightseek.errors import UsageError
+
+_UNREAD = frozenset((".avif", ".djvu", ".heic", ".heif", ".jxl", ".svg"))
+"""What may show a page and is not read."""
 
 
 class Named(NamedTuple):
@@ -55,8 +60,13 @@ def _pages_in(folder: Path) -> list[Path]:
     from lightseek.pages import SUFFIX
 
     # ._scan.png is what a Mac puts beside scan.png
-    named = (p for p in folder.rglob("*") if SUFFIX.fullmatch(p.suffix) and p.name[0] != ".")
-    files = sorted(path for path in named if path.is_file())
+    found = sorted(p for p in folder.rglob("*") if p.name[0] != "." and p.is_file())
+    files = [path for path in found if SUFFIX.fullmatch(path.suffix)]
+    if others := [path.name for path in found if path.suffix.lower() in _UNREAD]:
+        click.echo(
+            f"{folder}: {len(others):,} passed over, such as {others[0]}: save as PNG, JPEG or PDF",
+            err=True,
+        )
     if not files:
         raise UsageError(f"{folder} holds no images and no PDFs: name files, or another folder")
     return files

@@ -21,12 +21,11 @@ from lightseek.cli.files import (
 )
 from lightseek.document import Document, Page, Status
 from lightseek.errors import PageError, UsageError
+from lightseek.turned import DOUBTFUL
 
 if TYPE_CHECKING:
     from lightseek.ocr import Reading
 
-DOUBTFUL = 0.5
-"""Confidence of a page below which a person should look at it."""
 SUFFIXES = {"markdown": ".md", "text": ".txt", "json": ".json"}
 RENDER: dict[str, Callable[[Document], str]] = {
     "markdown": lambda document: document.markdown,

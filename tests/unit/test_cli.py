@@ -74,9 +74,12 @@ class TestRead:
     def test_pages_that_lie_wrong_or_are_doubtful_are_named(
         self, run: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        image("A letter came").rotate(180).save("turned.png")
+        sheet = Image.new("L", (240, 240), 255)
+        for row in range(3):
+            sheet.paste(image("A letter came"), (0, 70 * row))
+        sheet.rotate(180).save("turned.png")
         result = run("read", "turned.png")
-        assert (result.exit_code, result.stdout) == (0, "A letter came\n")
+        assert (result.exit_code, result.stdout.split()) == (0, ["A", "letter", "came"] * 3)
         assert result.stderr == "turned.png page 1: read turned by 180 degrees clockwise\n"
         monkeypatch.setattr(sys.modules["lightseek.cli.read"], "DOUBTFUL", 1.1)
         result = run("read", "hello.png")
@@ -239,6 +242,16 @@ class TestOutputFolder:
         assert [json.loads(line)["source"] for line in lines] == [
             *("scans/v1/p.png", "scans/v2/p.png", "scans/v2/p.tiff"),
         ]
+
+    def test_what_a_folder_holds_besides_is_told(self, run: Run, folder: Path) -> None:
+        Path("scans").mkdir()
+        for name in ("a.jfif", "b.heic", "notes.txt"):
+            (Path("scans") / name).write_bytes((folder / "blank.png").read_bytes())
+        result = run("read", "scans", "-o", "out")
+        assert result.exit_code == 0
+        told = "scans: 1 passed over, such as b.heic: save as PNG, JPEG or PDF\n"
+        assert result.stderr == told
+        assert [path.name for path in Path("out").iterdir()] == ["a.md"]
 
     def test_a_folder_without_pages(self, run: Run) -> None:
         Path("scans").mkdir()

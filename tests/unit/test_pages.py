@@ -17,7 +17,7 @@ import pikepdf
 import pypdfium2
 import pytest
 import typst
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from lightseek import pages as pages_module
 from lightseek.errors import PageError, UsageError
@@ -233,6 +233,18 @@ class TestColours:
             )
         )
         assert colours(page) == [WHITE, RED, GREY]
+
+    @pytest.mark.parametrize(("tone", "paper"), [("white", 0), ("black", 255)])
+    def test_strokes_on_a_transparent_ground_are_seen(self, tone: str, paper: int) -> None:
+        image = Image.new("RGBA", (40, 40), (255, 255, 255, 0))
+        ImageDraw.Draw(image).line((5, 20, 35, 20), fill=tone, width=4)
+        pixels = np.asarray(only(encode(image, "PNG")).image.convert("L"))
+        assert (pixels[0, 0], pixels[20, 20]) == (paper, 255 - paper)
+
+    def test_a_light_page_with_transparent_corners_is_on_white(self) -> None:
+        image = Image.new("RGBA", (40, 40), (250, 250, 250, 255))
+        image.paste((0, 0, 0, 0), (0, 0, 4, 4))
+        assert only(encode(image, "PNG")).image.getpixel((0, 0)) == (255, 255, 255)
 
     def test_grey_with_alpha(self) -> None:
         image = Image.new("LA", (2, 1), (0, 0))
@@ -644,12 +656,18 @@ class TestPageRange:
     def test_outside(self, text: str, page: int) -> None:
         with pytest.raises(PageError) as caught:
             parse_page_range(text, 3, source="scan.pdf")
-        assert str(caught.value) == f"page {page} asked for, but scan.pdf has 3 pages"
+        assert str(caught.value) == (
+            f"page {page} asked for, but scan.pdf has 3 pages: ask for fewer, or write 1- for all"
+        )
+
+    def test_the_first_pages_are_as_many_as_there_are(self) -> None:
+        assert parse_page_range("-5", 3) == [1, 2, 3]
+        assert parse_page_range("-5", 9) == [1, 2, 3, 4, 5]
 
     def test_an_image_has_one_page(self, tmp_path: Path) -> None:
         noise().save(tmp_path / "a.png")
         assert len(open_pages(tmp_path / "a.png", pages="1")) == 1
-        with pytest.raises(PageError, match=r"page 2 asked for, but .*a\.png has 1 page$"):
+        with pytest.raises(PageError, match=r"page 2 asked for, but .*a\.png has 1 page: "):
             open_pages(tmp_path / "a.png", pages="2")
 
     def test_pages_is_what_open_pages_returns(self) -> None:
