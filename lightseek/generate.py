@@ -187,9 +187,9 @@ def generate_steps(
 
 
 def _voted(scores: Float[Tensor, "R S"], votes: int) -> Float[Tensor, "R S"]:
-    """The mean probability of each token among rows that read the same, as scores of each."""
-    shares = reduce(scores.float().softmax(-1), "(G v) S -> G S", "mean", v=votes)
-    return repeat(shares.log(), "G S -> (G v) S", v=votes)
+    """The geometric mean of the probabilities that rows which read the same give a token."""
+    mean = reduce(scores.float().log_softmax(-1), "(G v) S -> G S", "mean", v=votes)
+    return repeat(mean, "G S -> (G v) S", v=votes)
 
 
 def _choose(

@@ -335,18 +335,18 @@ def test_prompts_that_vote_write_what_is_likeliest_on_average(chain: Chain) -> N
     table = [
         [1.0, 0.0, 0.0, 0.0, 0.0],
         [0.0, 0.0, 0.6, 0.4, 0.0],
-        [0.3, 0.1, 0.0, 0.6, 0.0],
+        [0.3, 0.1, 0.1, 0.5, 0.0],
         [0.2, 0.0, 0.0, 0.1, 0.7],
         [0.9, 0.0, 0.0, 0.1, 0.0],
     ]
     model = chain(table)
     expected, before = [], (1, 2)
     while True:
-        mean = [sum(table[b][token] for b in before) / 2 for token in range(5)]
-        token = mean.index(max(mean))
+        shares = [math.prod(max(table[b][t], 1e-30) for b in before) ** 0.5 for t in range(5)]
+        token = shares.index(max(shares))
         if token == 0:
             break
-        expected.append((token, mean[token]))
+        expected.append((token, shares[token] / sum(shares)))
         before = (token, token)
     both = generate(model, ask(model, 1, 2), 0, Decoding(max_tokens=9, votes=2))
     alone = generate(model, ask(model, 1, 2), 0, Decoding(max_tokens=9))
