@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-from lightseek.document import Box, Page
+from lightseek.document import Box, Line, Page, Region
 
 DOUBTFUL, CLEAR = 0.65, 0.75
 """Confidence of a page below which it may lie wrong, for nearly all upright print has more; and
@@ -74,25 +74,14 @@ def _laid_back(page: Page, degrees: int, width: int, height: int, *, number: int
             return Box(top, height - right, bottom, height - left)
         return Box(width - bottom, left, width - top, right)
 
-    regions = tuple(
-        region.model_copy(
-            update={
-                "box": lay(region.box),
-                "lines": tuple(
-                    line.model_copy(
-                        update={
-                            "box": lay(line.box),
-                            "words": tuple(
-                                word.model_copy(update={"box": lay(word.box)})
-                                for word in line.words
-                            ),
-                        }
-                    )
-                    for line in region.lines
-                ),
-            }
-        )
-        for region in page.regions
-    )
+    def lay_line(line: Line) -> Line:
+        words = tuple(word.model_copy(update={"box": lay(word.box)}) for word in line.words)
+        return line.model_copy(update={"box": lay(line.box), "words": words})
+
+    def lay_region(region: Region) -> Region:
+        lines = tuple(map(lay_line, region.lines))
+        return region.model_copy(update={"box": lay(region.box), "lines": lines})
+
+    regions = tuple(map(lay_region, page.regions))
     sizes = {"width": width, "height": height, "turned": degrees, "number": number}
     return page.model_copy(update={"regions": regions, **sizes})

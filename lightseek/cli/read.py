@@ -274,14 +274,8 @@ def show(text: str, bar: Progress) -> None:
 def report_failures(document: Document, console: Console) -> bool:
     """Say on stderr which pages could not be read, or not to their end, and which are doubtful."""
     for page in document.pages:
-        if page.turned:
-            said = f"read turned by {page.turned} degrees clockwise"
-            complain(console, f"{document.source} page {page.number}: {said}", "yellow")
-        elif page.confidence is not None and page.confidence < DOUBTFUL:
-            said = (
-                f"confidence {page.confidence:.2f}: no print that the model knows, or a poor copy"
-            )
-            complain(console, f"{document.source} page {page.number}: {said}", "yellow")
+        if doubt := find_doubt(page):
+            complain(console, f"{document.source} page {page.number}: {doubt}", "yellow")
         if page.reason is not None:
             # why a whole file cannot be read has its name already
             named = f" {document.source} " in f" {page.reason} "
@@ -289,6 +283,15 @@ def report_failures(document: Document, console: Console) -> bool:
             colour = "red" if page.status is Status.FAILED else "yellow"
             complain(console, f"{where}{page.reason}", colour)
     return not document.ok
+
+
+def find_doubt(page: Page) -> str | None:
+    """Why a person should look at a page that was read."""
+    if page.turned:
+        return f"read turned by {page.turned} degrees clockwise"
+    if page.confidence is not None and page.confidence < DOUBTFUL:
+        return f"confidence {page.confidence:.2f}: no print that the model knows, or a poor copy"
+    return None
 
 
 def save(path: Path, text: str, console: Console) -> bool:
