@@ -21,7 +21,6 @@ from lightseek.cli.files import (
 )
 from lightseek.document import Document, Page, Status
 from lightseek.errors import PageError, UsageError
-from lightseek.turned import DOUBTFUL
 
 if TYPE_CHECKING:
     from lightseek.ocr import Reading
@@ -287,6 +286,8 @@ def report_failures(document: Document, console: Console) -> bool:
 
 def find_doubt(page: Page) -> str | None:
     """Why a person should look at a page that was read."""
+    from lightseek.turned import DOUBTFUL
+
     if page.turned:
         return f"read turned by {page.turned} degrees clockwise"
     if page.confidence is not None and page.confidence < DOUBTFUL:

@@ -81,7 +81,7 @@ class TestRead:
         result = run("read", "turned.png")
         assert (result.exit_code, result.stdout.split()) == (0, ["A", "letter", "came"] * 3)
         assert result.stderr == "turned.png page 1: read turned by 180 degrees clockwise\n"
-        monkeypatch.setattr(sys.modules["lightseek.cli.read"], "DOUBTFUL", 1.1)
+        monkeypatch.setattr("lightseek.turned.DOUBTFUL", 1.1)
         result = run("read", "hello.png")
         assert result.exit_code == 0
         assert result.stderr.startswith("hello.png page 1: confidence 0.9")
