@@ -32,6 +32,8 @@ from lightseek.weights import default_dtype, find_device, load_model
 
 STRIPS_AT_ONCE = 256
 """Strips gathered from pages before they are read: some five dense pages."""
+PIXELS_AT_ONCE = 64_000_000
+"""The same of pixels, those of some fifteen pages: pages of few strips wait in memory too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,15 +326,16 @@ def _failed(source: str, number: int, reason: str) -> _Cut:
 
 
 def _windows(cuts: Iterable[_Cut]) -> Iterator[list[_Cut]]:
-    """Pages in groups of about `STRIPS_AT_ONCE` strips."""
+    """Pages in groups of about `STRIPS_AT_ONCE` strips, or `PIXELS_AT_ONCE` pixels."""
     group: list[_Cut] = []
-    waiting = 0
+    strips = pixels = 0
     for cut in cuts:
         group.append(cut)
-        waiting += len(cut.strips)
-        if waiting >= STRIPS_AT_ONCE:
+        strips += len(cut.strips)
+        pixels += cut.width * cut.height
+        if strips >= STRIPS_AT_ONCE or pixels >= PIXELS_AT_ONCE:
             yield group
-            group, waiting = [], 0
+            group, strips, pixels = [], 0, 0
     if group:
         yield group
 

@@ -234,8 +234,11 @@ def _answers(
     together, padding = pad_left(prompts)
     decoding = replace(look.decoding, max_tokens=max(rooms))
     results = generate(model, together, tokenizer.eos_id, decoding, padding)
-    answers = [_answer(tokenizer, found, room) for found, room in zip(results, rooms, strict=True)]
-    return [replace(answer, labelled=is_labelled(look.prompt)) for answer in answers]
+    labelled = is_labelled(look.prompt)
+    return [
+        _answer(tokenizer, found, room, labelled=labelled)
+        for found, room in zip(results, rooms, strict=True)
+    ]
 
 
 def _no_answer(length: int, most: int) -> Answer:
@@ -246,7 +249,7 @@ def _no_answer(length: int, most: int) -> Answer:
     return Answer("", finished=False, reason=reason)
 
 
-def _answer(tokenizer: Tokenizer, found: Generated, room: int) -> Answer:
+def _answer(tokenizer: Tokenizer, found: Generated, room: int, *, labelled: bool) -> Answer:
     """What was written, up to the tokens that a page has room for."""
     ids = found.ids[:room]
     return Answer(
@@ -254,6 +257,7 @@ def _answer(tokenizer: Tokenizer, found: Generated, room: int) -> Answer:
         finished=found.finished and len(found.ids) < room,
         ends=tokenizer.ends_marked(ids),
         probabilities=[math.exp(logprob) for logprob in found.logprobs[:room]],
+        labelled=labelled,
     )
 
 

@@ -21,7 +21,7 @@ _MAX_UNEVEN = 2.5
 """Letters of one run over those of another that belongs to it, at most."""
 _LONG_DASH = 1.3
 """Width of a dash, in heights of a letter, from which one far above or below a line is a rule."""
-_BETWEEN = 3
+_BESIDE_SIGN = 3
 """Farthest that a sign between two words stands from either, in heights of a letter."""
 _MAX_SEGMENTS = 4000
 """Of more runs, as in noise, the widest are kept: the time they take grows with their square."""
@@ -194,7 +194,7 @@ def _attach_small(
             near |= (across < 4 * reach) & (down < 0.5 * reach)
         elif not in_a_column and min(right - left, bottom - top) > 0.12 * letter:
             near |= (across < 2.5 * reach) & (down < 0.8 * reach)
-        beside = (across < _BETWEEN * reach) & (down < 0.5 * reach)
+        beside = (across < _BESIDE_SIGN * reach) & (down < 0.5 * reach)
         if (beside & (spans[:, 1] < x)).any() and (beside & (spans[:, 0] > x)).any():
             near |= beside
         after = left - spans[:, 1]

@@ -60,13 +60,11 @@ def _pages_in(folder: Path) -> list[Path]:
     from lightseek.pages import SUFFIX
 
     # ._scan.png is what a Mac puts beside scan.png
-    found = sorted(p for p in folder.rglob("*") if p.name[0] != "." and p.is_file())
-    files = [path for path in found if SUFFIX.fullmatch(path.suffix)]
+    found = [path for path in folder.rglob("*") if path.name[0] != "."]
+    files = sorted(path for path in found if SUFFIX.fullmatch(path.suffix) and path.is_file())
     if others := [path.name for path in found if path.suffix.lower() in _UNREAD]:
-        click.echo(
-            f"{folder}: {len(others):,} passed over, such as {others[0]}: save as PNG, JPEG or PDF",
-            err=True,
-        )
+        told = f"{len(others):,} passed over, such as {min(others)}: save as PNG, JPEG or PDF"
+        click.echo(f"{folder}: {told}", err=True)
     if not files:
         raise UsageError(f"{folder} holds no images and no PDFs: name files, or another folder")
     return files

@@ -243,10 +243,10 @@ def with_figures(
     document: Document, job: Job, reading: "Reading", console: Console
 ) -> tuple[Document, bool]:
     """Cut out figures that are asked for, and name them in the document; or say what failed."""
-    from lightseek.figures import crop_figures
-
     if job.figures is None:
         return document, True
+    from lightseek.figures import crop_figures
+
     beside = job.target.parent if job.target else Path()
     try:
         shown = crop_figures(

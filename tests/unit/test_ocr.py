@@ -213,6 +213,17 @@ class TestManySources:
         assert [document.text for document in ocr.read_all(pages)] == expected
         assert batches == [1, 1, 2]
 
+    def test_pages_of_few_strips_do_not_gather_in_memory(
+        self,
+        ocr: OCR,
+        pages: list[Image.Image],
+        batches: list[int],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(ocr_module, "PIXELS_AT_ONCE", 1)
+        list(ocr.read_all(pages))
+        assert batches == [1, 1, 0, 2]  # a page each, one of them blank
+
     def test_no_source_is_opened_before_its_turn(
         self, ocr: OCR, pages: list[Image.Image], monkeypatch: pytest.MonkeyPatch
     ) -> None:
