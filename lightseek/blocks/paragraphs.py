@@ -19,6 +19,12 @@ _COMPARED = 3
 """Rows above of which one at least must have letters of that size."""
 _GAPS = 0.1
 """Share of a line of running text, at most, that is wide gaps: a long dash, justified words."""
+_INDENT = 0.8
+"""Least that a line is farther right than another to be indented, in heights of a letter."""
+_MARK, _AFTER_MARK = 2.5, 4.0
+"""Width of the bullet or number of an item, and of the space after it, at most, likewise."""
+_FULL = 0.85
+"""Share of the width of a column from which a line is full: there was room for no other word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,8 @@ def paragraphs(column: list[Row], body: float) -> list[Paragraph]:
     """Group the rows of a column.
 
     A new group begins with a larger step down, another size of letters, an indent, after a line
-    that ends early, and with every row of a table.
+    that ends early, and with every row of a table. What hangs below the first line of an item of a
+    list, farther right, belongs to it.
 
     Args:
         column: Rows from top to bottom.
@@ -62,7 +69,7 @@ def _continues(
 ) -> bool:
     """Whether a row goes on with the group above it."""
     before = group[-1]
-    if not (_is_run_on(before, edges) and _is_run_on(row, edges)):
+    if _has_mark(row) or not (_is_run_on(row, edges) and _is_run_on(before, edges)):
         return False
     # touching letters of a single line may mislead
     if not any(_is_as_large(_widest(row), _widest(above)) for above in group[-_COMPARED:]):
@@ -70,22 +77,44 @@ def _continues(
     step, size = _middle(row) - _middle(before), _widest(row).tall
     if step > max(1.3 * usual, 1.6 * size) or step > 3.5 * size:
         return False
-    letter = _widest(row).letter
-    indent = row[0].left - before[0].left
-    if indent > 0.8 * letter and (
-        following is None or following[0].left < row[0].left - letter / 2
-    ):
+    indent = _INDENT * _widest(row).letter
+    if row[0].left > _text(before).left + indent:
+        goes_on = following is not None and following[0].left > row[0].left - indent
+        hangs = len(group) == 1 and _is_full(before, edges) and not _is_full(row, edges)
+        if not (goes_on or hangs):
+            return False
+    hanging = before[0].left > group[0][0].left + indent
+    if hanging and row[0].left < before[0].left - indent:
         return False
     ends_early = before[-1].right < edges[1] - 0.25 * (edges[1] - edges[0])
     return not (ends_early and row[-1].right > before[-1].right)
 
 
+def _has_mark(row: Row) -> bool:
+    """Whether it begins with a bullet or a number that stands apart."""
+    if len(row) != 2:
+        return False
+    mark, text = row
+    gap = text.left - mark.right
+    return mark.width < _MARK * text.letter and gap < _AFTER_MARK * text.letter < text.width
+
+
+def _text(row: Row) -> Segment:
+    """Where its words begin."""
+    return row[1] if _has_mark(row) else row[0]
+
+
+def _is_full(row: Row, edges: tuple[int, int]) -> bool:
+    return row[-1].right > edges[0] + _FULL * (edges[1] - edges[0])
+
+
 def _is_run_on(row: Row, edges: tuple[int, int]) -> bool:
-    """Whether a row is running text: in one run, or full and nearly so."""
+    """Whether a row is running text: in one run, after a mark, or full and nearly so."""
     left, right = row[0].left, row[-1].right
     gaps = right - left - sum(s.width for s in row)
     ends = max(left - edges[0], edges[1] - right)
-    return len(row) == 1 or (ends < row[0].letter and gaps <= _GAPS * (right - left))
+    full = ends < row[0].letter and gaps <= _GAPS * (right - left)
+    return len(row) == 1 or _has_mark(row) or full
 
 
 def _is_as_large(a: Segment, b: Segment) -> bool:

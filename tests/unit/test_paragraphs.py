@@ -62,6 +62,24 @@ def test_a_hanging_indent_does_not() -> None:
     assert sizes(column) == [3]
 
 
+def test_items_of_two_lines_stay_whole() -> None:
+    column = [row(0), row(1, left=140, right=500), row(2, right=400), row(3)]
+    column += [row(4, left=140, right=300)]
+    assert sizes(column) == [2, 1, 2]
+
+
+def test_a_full_indented_line_after_another_begins_a_paragraph() -> None:
+    assert sizes([row(0), row(1, left=140), row(2), row(3)]) == [1, 3]
+
+
+def test_a_mark_that_stands_apart_begins_an_item() -> None:
+    def marked(number: float, right: float = 900) -> Row:
+        return [segment(105, 112, 100 + 30 * number), segment(150, right, 100 + 30 * number)]
+
+    column = [marked(0), row(1, left=150, right=500), marked(2), marked(3), row(4, left=150)]
+    assert sizes([*column, row(5, left=150, right=300)]) == [2, 1, 3]
+
+
 def test_a_line_that_ends_early_ends_a_paragraph() -> None:
     assert sizes([row(0), row(1, right=400), row(2), row(3)]) == [2, 2]
 
