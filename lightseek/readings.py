@@ -30,7 +30,8 @@ STILL_CHARACTERS, STILL_PX = 8, 6
 SKIPPED_PX = 16
 """Inked columns between two characters, what they cover aside: the reader went too far."""
 _HALF_CHARACTER = 11
-_RULE = re.compile(r"([\W_])\1{7,}")
+_RULE = re.compile(r"([^\w+*#])\1{7,}|_{8,}")
+"""One mark again and again is drawn, unless it is one that only ever is typed."""
 _LONG_WORD = re.compile(r"[^\W\d_]{40,}")
 _FEW_LETTERS = 10
 """Of which a word so long is no word, but what a rule of worn signs looks like."""

@@ -335,6 +335,8 @@ def test_strips_that_kept_their_place_are_read_once() -> None:
         ("* * *", 0.9, True),
         ("————————", 0.97, False),
         ("__ ____ ____", 0.97, False),
+        ("++++++++++++", 0.97, True),
+        ("++++++++++++", 0.6, False),
         ("semennemensennemmannemmannemennemensennemenses..", 0.97, False),
         ("Rindfleischetikettierungsueberwachungsaufgaben", 0.97, True),
     ],
