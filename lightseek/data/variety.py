@@ -29,6 +29,11 @@ _QUOTES = {
     "it": ("«»“”", "“”‘’"),
     "pt": ("“”‘’", "«»“”"),
 }
+_LOOKALIKES = (
+    ("rn", "m"), ("ni", "m"), ("cl", "d"), ("vv", "w"), ("ri", "n"), ("li", "h"), ("l", "I"),
+    ("l", "1"), ("I", "1"), ("l", "t"), ("O", "0"), ("S", "5"), ("B", "8"), ("e", "c"), ("e", "o"),
+    ("n", "u"), ("h", "b"), ("f", "t"), ("a", "s"), ("g", "q"), ("é", "ó"), ("í", "i"),
+)  # fmt: skip
 _LIGATURES = (("ffi", "ﬃ"), ("ffl", "ﬄ"), ("ff", "ﬀ"), ("fi", "ﬁ"), ("fl", "ﬂ"))
 
 
@@ -91,13 +96,27 @@ def with_rare_symbols(words: list[str], rng: random.Random, alphabet: Alphabet) 
     ]
 
 
+def lookalikes(words: list[str], rng: random.Random, alphabet: Alphabet) -> list[str]:
+    """Words in most of which letters gave way to others that look nearly the same."""
+    return [_mistaken(word, rng) for word in words]
+
+
+def _mistaken(word: str, rng: random.Random) -> str:
+    pairs = [pair for pair in _LOOKALIKES if pair[0] in word or pair[1] in word]
+    if not pairs:
+        return word
+    one, other = rng.choice(pairs)
+    return word.replace(one, other) if one in word else word.replace(other, one)
+
+
 _SHARES: dict[Change, float] = {
-    unchanged: 0.50,
+    unchanged: 0.49,
     with_numbers: 0.14,
-    capitals: 0.10,
+    capitals: 0.09,
     random_strings: 0.08,
-    shuffled: 0.06,
-    titled: 0.05,
+    shuffled: 0.05,
+    lookalikes: 0.05,
+    titled: 0.03,
     only_numbers: 0.04,
     with_rare_symbols: 0.03,
 }

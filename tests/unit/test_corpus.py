@@ -165,6 +165,13 @@ def test_accents_stay_in_capitals() -> None:
     assert variety.capitals(["été", "über"], random.Random(0), alphabet) == ["ÉTÉ", "ÜBER"]
 
 
+def test_lookalikes_give_way_to_each_other() -> None:
+    alphabet, words = variety.Alphabet(LATIN), ["modern", "filled", "xyz"]
+    made = [variety.lookalikes(words, random.Random(i), alphabet) for i in range(200)]
+    assert {"modem", "niodern", "modcrn"} <= {first for first, _, _ in made}
+    assert all(second != "filled" and third == "xyz" for _, second, third in made)
+
+
 def test_number_like_is_short_and_various() -> None:
     rng = random.Random(2)
     made = {variety.number_like(rng) for _ in range(2_000)}
