@@ -208,3 +208,8 @@ class Document(_Frozen):
             pydantic.ValidationError: If the text is not such a document.
         """
         return cls.model_validate_json(text)
+
+
+def unicode_name(name: str) -> str:
+    """A file name without the bytes of another encoding, which no document or report can hold."""
+    return name.encode(errors="replace").decode()

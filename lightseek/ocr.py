@@ -21,7 +21,7 @@ from PIL import Image
 
 from lightseek.assembly import assemble_regions
 from lightseek.blocks import Block, Strip, cut_page
-from lightseek.document import Document, Page, Region, Status
+from lightseek.document import Document, Page, Region, Status, unicode_name
 from lightseek.errors import ModelError, PageError, UsageError
 from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
@@ -155,7 +155,7 @@ class OCR:
         look = self._find_look(mode, reading)
         opened = open_pages(source, dpi=dpi, pages=pages, password=password)
         read = tuple(page for _, page in self._read_cuts(_cut_all(opened, look), look, batch))
-        return Document(source=_unicode(opened.source), pages=read)
+        return Document(source=unicode_name(opened.source), pages=read)
 
     def read_all(
         self,
@@ -270,11 +270,6 @@ class OCR:
                 yield cut, _answered(cut, next(answers), seconds)
 
 
-def _unicode(name: str) -> str:
-    """A file name without the bytes of another encoding, which no document can hold."""
-    return name.encode(errors="replace").decode()
-
-
 def _mark_last(cuts: Iterable[_Cut]) -> Iterator[_Cut]:
     """Tell the last page of a source, whose document is done when it is read."""
     held: _Cut | None = None
@@ -310,19 +305,19 @@ def _cut_all(opened: Pages, look: Look | None) -> Iterator[_Cut]:
             yield _cut(page)
         else:
             size = page.image.size
-            yield _Cut(_unicode(page.source), page.number, *size, (), 0, None, page.image)
+            yield _Cut(unicode_name(page.source), page.number, *size, (), 0, None, page.image)
 
 
 def _cut(page: PageImage) -> _Cut:
     started = time.perf_counter()
     blocks = tuple(cut_page(page.image))
     seconds = time.perf_counter() - started
-    source = _unicode(page.source)
+    source = unicode_name(page.source)
     return _Cut(source, page.number, *page.image.size, blocks, seconds, None, page.image)
 
 
 def _failed(source: str, number: int, reason: str) -> _Cut:
-    return _Cut(_unicode(source), number, 0, 0, (), 0.0, _unicode(reason))
+    return _Cut(unicode_name(source), number, 0, 0, (), 0.0, unicode_name(reason))
 
 
 def _windows(cuts: Iterable[_Cut]) -> Iterator[list[_Cut]]:

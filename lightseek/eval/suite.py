@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from lightseek.document import Document, Status
+from lightseek.document import Document, Status, unicode_name
 from lightseek.errors import UsageError, require
 from lightseek.eval.metrics import Score, fold, score
 from lightseek.eval.report import Figures, ItemReport, Machine, Reading, Report, SetReport
@@ -163,7 +163,7 @@ def _measure(
 
 def _set_report(name: str, truths: Sequence[str], found: Sequence[_Found]) -> SetReport:
     return SetReport(
-        name=name,
+        name=unicode_name(name),
         items=len(truths),
         characters=sum(len(fold(truth)) for truth in truths),
         figures=tuple(one.figures for one in found),
@@ -181,7 +181,8 @@ def _item_reports(
 ) -> Iterator[ItemReport]:
     for i, (source, truth) in enumerate(zip(sources, truths, strict=True)):
         readings = tuple(one.readings[i] for one in found)
-        yield ItemReport(path=f"{name}/{source.name}", truth=truth, readings=readings)
+        path = unicode_name(f"{name}/{source.name}")
+        yield ItemReport(path=path, truth=truth, readings=readings)
 
 
 def _pair(directory: Path) -> list[Item]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from lightseek.config import ModelConfig
-from lightseek.document import Page
+from lightseek.document import Page, unicode_name
 from lightseek.errors import PageError
 from lightseek.explain.attention import Gaze, find_gazes
 from lightseek.explain.sight import Question, Sight, find_sight
@@ -81,4 +81,5 @@ def explain(
     layers, gazes = find_gazes(ocr.model, ocr.tokenizer, sight, layer=layer)
     read = read.model_copy(update={"number": page})
     config = ocr.model.config
-    return Explanation(opened.source, config, shown.image, read, sight, layers, gazes)
+    source = unicode_name(opened.source)
+    return Explanation(source, config, shown.image, read, sight, layers, gazes)

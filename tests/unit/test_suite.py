@@ -217,6 +217,17 @@ def test_a_byte_order_mark_is_no_text(folder: Callable[..., Path]) -> None:
     assert evaluate({"fake": Reader(a="text")}, [root]).items[0].truth == "text"
 
 
+def test_a_name_that_is_not_utf8_is_in_the_report(folder: Callable[..., Path]) -> None:
+    root = folder(**{"a.png": "", "a.txt": "word"})
+    try:
+        for path in root.iterdir():
+            path.rename(path.with_stem("a\udcff"))
+    except OSError as error:
+        pytest.skip(f"names are Unicode on this file system: {error}")
+    report = evaluate({"one": Reader(**{"a\udcff": "word"})}, [root])
+    assert [item.path for item in Report.from_json(report.to_json()).items] == ["pages/a?.png"]
+
+
 def test_a_missing_extra_shows_before_anything_is_read(
     folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
