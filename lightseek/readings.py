@@ -2,8 +2,9 @@
 
 A reader that loses its place writes a word twice, leaves one out, or says the same again and
 again: its places tell. Such a strip is cut in two and read once more. What is unclear is read again
-a little narrower and a little wider; the surest reading is kept. Where none is sure, several widths
-are read as one, and choose each character together. Where a strip shows no letters at all, no
+a little narrower and a little wider, and so wide that its letters are as far apart as those of most
+print; the surest reading is kept. Where none is sure, several widths are read as one, and choose
+each character together. Where a strip shows no letters at all, no
 character is likely, or all are one mark; what was read there is dropped. Knows nothing of models:
 what reads is handed in.
 
@@ -51,6 +52,11 @@ OTHER_WIDTHS = 0.85, 1.2
 """What these are, in widths of the strip."""
 VOTING_WIDTHS = 1, 0.75, 0.87, 1.15, 1.35
 """Widths that read together what none of those is sure of; places are told on the first."""
+USUAL_PITCH_PX = 12
+"""From one letter to the next, in most print, on a strip."""
+_MOST_UNUSUAL, _LEAST_UNUSUAL = 2.2, 1.3
+"""How many times as wide a strip is made at most for letters far narrower than that, and at least:
+letters of tills are printed twice as high, or so dense that they touch."""
 _SMOOTH_PX = 7
 
 
@@ -125,11 +131,12 @@ def _vote(strips: Sequence[Strip], results: list[StripText], read: Read) -> None
     Where they agree on nothing, there is no text: `is_legible` is asked after this.
     """
     unclear = [i for i, result in enumerate(results) if _is_unclear(result)]
-    views = [stretch(strips[i], share)[0] for i in unclear for share in VOTING_WIDTHS]
+    fitted = [stretch(strips[i], _fitting_share(results[i])) for i in unclear]
+    views = [stretch(strip, share)[0] for strip, _ in fitted for share in VOTING_WIDTHS]
     voted = read(views, votes=len(VOTING_WIDTHS)) if views else ()
-    for i, result in zip(unclear, voted, strict=True):
-        if result.finished and result.text.strip() and not has_lost_place(strips[i], result):
-            results[i] = result
+    for i, (strip, times), result in zip(unclear, fitted, voted, strict=True):
+        if result.finished and result.text.strip() and not has_lost_place(strip, result):
+            results[i] = _stretched_back(result, times)
 
 
 def _is_unclear(result: StripText) -> bool:
@@ -154,7 +161,7 @@ def _retries(strip: Strip, result: StripText) -> Iterator[_Retry]:
         cut = find_cut(strip)
         yield _Retry(halve(strip, cut), partial(join, cut=cut))
     if _is_unclear(result):
-        for share in OTHER_WIDTHS:
+        for share in (*OTHER_WIDTHS, _fitting_share(result)):
             image, times = stretch(strip, share)
             if times != 1:  # a strip of full width cannot become wider
                 yield _Retry((image,), partial(_stretched_back, times=times))
@@ -234,6 +241,16 @@ def stretch(strip: Strip, share: float) -> tuple[Strip, float]:
     how = cv2.INTER_AREA if across < width else cv2.INTER_CUBIC
     resized = cv2.resize(piece, (across, height), interpolation=how)
     return _fill_up(resized, strip), across / width
+
+
+def _fitting_share(result: StripText) -> float:
+    """How many times as wide letters must be that stand far closer than most; 1 for others."""
+    across = result.centres[:, 0]
+    if len(across) < _FEW_LETTERS:
+        return 1.0
+    pitch = max(1.0, float(across[-1] - across[0]) / (len(across) - 1))
+    share = min(USUAL_PITCH_PX / pitch, _MOST_UNUSUAL)
+    return share if share > _LEAST_UNUSUAL else 1.0
 
 
 def _stretched_back(result: StripText, times: float) -> StripText:

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lightseek.blocks import STRIP_WIDTHS
 from lightseek.data.fonts import SHIPPED
 from lightseek.readings import (
+    USUAL_PITCH_PX,
     VOTING_WIDTHS,
     StripText,
     find_cut,
@@ -202,10 +203,10 @@ def test_other_widths_that_say_nothing_do_not_win() -> None:
 
 
 class Farsighted:
-    """Reads what is shown to it a little wider; is less sure of all else, and of that wrong."""
+    """Reads what is shown to it wide enough; is less sure of all else, and of that wrong."""
 
-    def __init__(self, unsure: float) -> None:
-        self.unsure = unsure
+    def __init__(self, unsure: float, enough: float = 1.1) -> None:
+        self.unsure, self.enough = unsure, enough
         self.seen: list[int] = []
 
     def __call__(self, strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
@@ -216,7 +217,7 @@ class Farsighted:
         self.seen.append(right)
         share = right / np.flatnonzero(strip().min(axis=0) < 200)[-1]
         across = [x * share for x in middles(WORDS)]
-        if share > 1.1:
+        if share > self.enough:
             return said(WORDS, across, 0.97)
         return said(WORDS.replace("m", "n"), across, self.unsure)
 
@@ -229,6 +230,30 @@ def test_what_is_unclear_is_read_again_narrower_and_wider() -> None:
     assert np.array(reader.seen) / reader.seen[0] == pytest.approx([1, 0.85, 1.2], abs=0.02)
 
 
+def dense() -> np.ndarray:
+    """The strip with its letters at half their distance."""
+    half = np.asarray(Image.fromarray(strip()).resize((256, 64)))
+    return np.hstack([half, np.full((64, 256), 255, np.uint8)])
+
+
+def test_letters_that_stand_close_are_read_as_far_apart_as_most() -> None:
+    reader = Farsighted(unsure=0.8, enough=0.7)
+    [result] = read_carefully([dense()], reader)
+    assert result.text == WORDS
+    np.testing.assert_allclose(result.centres[:, 0], np.array(middles(WORDS)) / 2, atol=2)
+    pitch = (middles(WORDS)[-1] - middles(WORDS)[0]) / 2 / (len(WORDS) - 1)
+    shares = np.array(reader.seen) / reader.seen[0]
+    assert shares == pytest.approx([1, 0.85, 1.2, USUAL_PITCH_PX / pitch], abs=0.02)
+
+
+def test_several_widths_of_close_letters_are_read_together_from_there() -> None:
+    agreed = right(probability=0.9)
+    [result] = read_carefully([dense()], Undecided(agreed, times=0.5))
+    assert result.text == WORDS
+    share = result.centres[0, 0] / agreed.centres[0, 0]
+    assert 0.45 < share < 0.75  # from the wider strip back to this one
+
+
 @pytest.mark.parametrize("unsure", [0.3, 0.96])
 def test_what_is_clear_or_no_text_is_read_once(unsure: float) -> None:
     reader = Farsighted(unsure)
@@ -239,13 +264,14 @@ def test_what_is_clear_or_no_text_is_read_once(unsure: float) -> None:
 class Undecided:
     """Is sure of nothing that it sees alone; what it says of several widths is given."""
 
-    def __init__(self, agreed: StripText) -> None:
+    def __init__(self, agreed: StripText, times: float = 1) -> None:
         self.agreed = agreed
+        self.alone = said(WORDS.replace("m", "n"), [x * times for x in middles(WORDS)], 0.8)
         self.together: list[float] = []
 
     def __call__(self, strips: Sequence[np.ndarray], /, votes: int = 1) -> list[StripText]:
         if votes == 1:
-            return [right(WORDS.replace("m", "n"), 0.8)] * len(strips)
+            return [self.alone] * len(strips)
         self.together = [float(np.flatnonzero(s.min(axis=0) < 200)[-1]) for s in strips]
         return [self.agreed] * (len(strips) // votes)
 
