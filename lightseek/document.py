@@ -1,7 +1,7 @@
 """What was read: Document > Page > Region > Line > Word, with boxes in page pixels.
 
-These are the only types that leave the process: JSON in, JSON out (`Document.model_validate_json`).
-Knows nothing of models or images.
+What a reader hands out: JSON in, JSON out (`Document.from_json`). Knows nothing of models or
+images.
 """
 
 import itertools

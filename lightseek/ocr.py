@@ -1,7 +1,7 @@
 """OCR: a file in, a document out. The one path that everything takes that reads.
 
-    open_pages -> cut_page -> read_strips -> assemble_regions -> Page -> Document
-    open_pages -> make_views -> read_views -> parse_answer -> Page -> Document
+    open_pages -> cut_all -> read_strips -> assemble_regions -> Page -> Document
+    open_pages -> cut_all -> make_views -> read_views -> parse_answer -> Page -> Document
 
 Strips of many pages, and of many files, are read in batches of one shape. The official family
 reads views, those of a few pages at a time.
@@ -20,20 +20,17 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from lightseek.assembly import assemble_regions
-from lightseek.blocks import Block, Strip, cut_page
+from lightseek.blocks import Block
+from lightseek.cuts import Cut, cut_all, cut_one, cut_source, too_large, windows
 from lightseek.document import Document, Page, Region, Status, unicode_name
-from lightseek.errors import ModelError, PageError, UsageError
-from lightseek.pages import PageImage, Pages, Source, UnreadablePage, open_pages
+from lightseek.errors import ModelError, UsageError
+from lightseek.memory import is_short_of_memory
+from lightseek.pages import PageImage, Source, open_pages
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
 from lightseek.readings import StripText, read_carefully
 from lightseek.turned import read_upright
 from lightseek.views import MODES, make_views
 from lightseek.weights import default_dtype, find_device, load_model
-
-STRIPS_AT_ONCE = 256
-"""Strips gathered from pages before they are read: some five dense pages."""
-PIXELS_AT_ONCE = 64_000_000
-"""The same of pixels, those of some fifteen pages: pages of few strips wait in memory too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +57,6 @@ class Reading:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"a batch of {self.batch} pages reads none: it starts at 1")
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A page on its way: cut into strips, or whole, and not read yet."""
-
-    source: str
-    number: int
-    width: int
-    height: int
-    blocks: tuple[Block, ...]
-    seconds: float
-    reason: str | None
-    image: Image.Image | None = None
-    """Of a page that could be opened."""
-    last: bool = False
-    """Whether no more pages of its source follow."""
-
-    @property
-    def strips(self) -> list[Strip]:
-        return [strip for block in self.blocks for strip in block.strips]
 
 
 class OCR:
@@ -154,7 +130,8 @@ class OCR:
         reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch, ngram)
         look = self._find_look(mode, reading)
         opened = open_pages(source, dpi=dpi, pages=pages, password=password)
-        read = tuple(page for _, page in self._read_cuts(_cut_all(opened, look), look, batch))
+        cuts = cut_all(opened, whole=self.reads_views)
+        read = tuple(page for _, page in self._read_cuts(cuts, look, batch))
         return Document(source=unicode_name(opened.source), pages=read)
 
     def read_all(
@@ -183,7 +160,11 @@ class OCR:
             UsageError: If an argument makes no sense.
         """
         look = self._find_look(mode, reading)
-        cuts = (c for source in sources for c in _mark_last(_cut_source(source, reading, look)))
+        opened = partial(
+            open_pages, dpi=reading.dpi, pages=reading.pages, password=reading.password
+        )
+        whole = self.reads_views
+        cuts = (c for source in sources for c in cut_source(source, opened, whole=whole))
         pages: list[Page] = []
         for cut, page in self._read_cuts(cuts, look, reading.batch):
             on_page(cut.source, page)
@@ -216,162 +197,112 @@ class OCR:
         return None
 
     def _read_cuts(
-        self, cuts: Iterable[_Cut], look: Look | None, batch: int
-    ) -> Iterator[tuple[_Cut, Page]]:
+        self, cuts: Iterable[Cut], look: Look | None, batch: int
+    ) -> Iterator[tuple[Cut, Page]]:
         return self._read_cut(cuts) if look is None else self._read_whole(cuts, look, batch)
 
-    def _read_cut(self, cuts: Iterable[_Cut]) -> Iterator[tuple[_Cut, Page]]:
+    def _read_cut(self, cuts: Iterable[Cut]) -> Iterator[tuple[Cut, Page]]:
         """Read cut pages, some hundred strips at a time."""
-        for group in _windows(cuts):
-            started = time.perf_counter()
-            images = [strip.image for cut in group for strip in cut.strips]
-            texts = iter(self.read_strips(images))
-            seconds = (time.perf_counter() - started) / max(1, len(images))
-            for cut in group:
-                own = [next(texts) for _ in cut.strips]
-                page = _page(cut, own, cut.seconds + seconds * len(own))
-                if cut.image is not None:
-                    page = read_upright(page, cut.image, self._read_image)
-                yield cut, page
+        for group in windows(cuts):
+            yield from _read_sparingly(self._read_group, group)
+
+    def _read_group(self, group: list[Cut]) -> list[tuple[Cut, Page]]:
+        started = time.perf_counter()
+        images = [strip.image for cut in group for strip in cut.strips]
+        texts = iter(self.read_strips(images))
+        seconds = (time.perf_counter() - started) / max(1, len(images))
+        read = []
+        for cut in group:
+            own = [next(texts) for _ in cut.strips]
+            page = _assembled(cut, own, cut.seconds + seconds * len(own))
+            if cut.image is not None:
+                page = read_upright(page, cut.image, self._read_image)
+            read.append((cut, page))
+        return read
 
     def _read_image(self, image: Image.Image, /, most: int | None = None) -> Page:
         """Read one image by itself, or about so many of its lines."""
         started = time.perf_counter()
-        cut = _cut(PageImage(image, source="", number=1))
+        cut = cut_one(PageImage(image, source="", number=1))
         if most is not None:
             lines = [line for block in cut.blocks for line in block.lines]
             some = lines[:: max(1, len(lines) // most)]
             cut = replace(cut, blocks=tuple(Block("text", (line,), line.box) for line in some))
         texts = self.read_strips([strip.image for strip in cut.strips])
-        return _page(cut, texts, time.perf_counter() - started)
+        return _assembled(cut, texts, time.perf_counter() - started)
 
     def _read_whole(
-        self, cuts: Iterable[_Cut], look: Look, batch: int
-    ) -> Iterator[tuple[_Cut, Page]]:
+        self, cuts: Iterable[Cut], look: Look, batch: int
+    ) -> Iterator[tuple[Cut, Page]]:
         """Read pages, some at a time."""
-        waiting: list[_Cut] = []
+        read = partial(self._read_images, look)
+        waiting: list[Cut] = []
         for cut in cuts:
             waiting.append(cut)
             if sum(c.image is not None for c in waiting) == batch:
-                yield from self._read_images(waiting, look)
+                yield from _read_sparingly(read, waiting)
                 waiting = []
-        yield from self._read_images(waiting, look)
+        yield from _read_sparingly(read, waiting)
 
-    def _read_images(self, cuts: list[_Cut], look: Look) -> Iterator[tuple[_Cut, Page]]:
+    def _read_images(self, look: Look, cuts: list[Cut]) -> list[tuple[Cut, Page]]:
         started = time.perf_counter()
         images = [cut.image for cut in cuts if cut.image is not None]
         views = [make_views(image, look.mode, max_tiles=look.max_tiles) for image in images]
         answers = iter(read_views(self.model, self.tokenizer, views, look) if views else [])
         seconds = (time.perf_counter() - started) / max(1, len(images))
-        for cut in cuts:
-            if cut.image is None:
-                yield cut, _page(cut, [], cut.seconds)
-            else:
-                yield cut, _answered(cut, next(answers), seconds)
+        return [
+            (cut, _page(cut) if cut.image is None else _answered(cut, next(answers), seconds))
+            for cut in cuts
+        ]
 
 
-def _mark_last(cuts: Iterable[_Cut]) -> Iterator[_Cut]:
-    """Tell the last page of a source, whose document is done when it is read."""
-    held: _Cut | None = None
-    for cut in cuts:
-        if held is not None:
-            yield held
-        held = cut
-    if held is not None:
-        yield replace(held, last=True)
-
-
-def _cut_source(source: Source, reading: Reading, look: Look | None) -> Iterator[_Cut]:
-    """Cut every page of a source, or say why it cannot be opened."""
-    name = f"<{type(source).__name__}>"
-    if isinstance(source, str | Path):
-        name = "<stdin>" if source == "-" else str(source)
-    number = 1
+def _read_sparingly(
+    read: Callable[[list[Cut]], list[tuple[Cut, Page]]], group: list[Cut]
+) -> Iterator[tuple[Cut, Page]]:
+    """Read pages together; where memory does not suffice, each by itself, and fail those left."""
     try:
-        opened = open_pages(source, dpi=reading.dpi, pages=reading.pages, password=reading.password)
-        name = opened.source
-        for cut in _cut_all(opened, look):
-            number = cut.number + 1
-            yield cut
-    except PageError as error:
-        yield _failed(name, number, str(error))
+        yield from read(group)
+    except Exception as error:
+        if not is_short_of_memory(error):
+            raise
+        if len(group) > 1:
+            for cut in group:
+                yield from _read_sparingly(read, [cut])
+        for cut in group[: len(group) == 1]:
+            yield cut, _page(replace(cut, blocks=(), reason=too_large(cut.width, cut.height)))
 
 
-def _cut_all(opened: Pages, look: Look | None) -> Iterator[_Cut]:
-    for page in opened:
-        if isinstance(page, UnreadablePage):
-            yield _failed(page.source, page.number, page.reason)
-        elif look is None:
-            yield _cut(page)
-        else:
-            size = page.image.size
-            yield _Cut(unicode_name(page.source), page.number, *size, (), 0, None, page.image)
-
-
-def _cut(page: PageImage) -> _Cut:
-    started = time.perf_counter()
-    blocks = tuple(cut_page(page.image))
-    seconds = time.perf_counter() - started
-    source = unicode_name(page.source)
-    return _Cut(source, page.number, *page.image.size, blocks, seconds, None, page.image)
-
-
-def _failed(source: str, number: int, reason: str) -> _Cut:
-    return _Cut(unicode_name(source), number, 0, 0, (), 0.0, unicode_name(reason))
-
-
-def _windows(cuts: Iterable[_Cut]) -> Iterator[list[_Cut]]:
-    """Pages in groups of about `STRIPS_AT_ONCE` strips, or `PIXELS_AT_ONCE` pixels."""
-    group: list[_Cut] = []
-    strips = pixels = 0
-    for cut in cuts:
-        group.append(cut)
-        strips += len(cut.strips)
-        pixels += cut.width * cut.height
-        if strips >= STRIPS_AT_ONCE or pixels >= PIXELS_AT_ONCE:
-            yield group
-            group, strips, pixels = [], 0, 0
-    if group:
-        yield group
-
-
-def _page(cut: _Cut, texts: list[StripText], seconds: float) -> Page:
+def _assembled(cut: Cut, texts: list[StripText], seconds: float) -> Page:
     """Put what was read in place of strips."""
-    regions = assemble_regions(cut.blocks, texts)
-    status, reason = Status.OK, cut.reason
     unfinished = sum(not text.finished for text in texts)
-    if reason is not None:
-        status = Status.FAILED
-    elif unfinished:
-        status = Status.TRUNCATED
-        reason = f"the reader did not reach the end of {unfinished} of {len(texts)} strips"
-    return Page(
-        number=cut.number,
-        width=cut.width,
-        height=cut.height,
-        status=status,
-        reason=reason,
-        regions=regions,
-        seconds=seconds,
-        confidence=_confidence(regions),
-    )
+    reason = f"the reader did not reach the end of {unfinished} of {len(texts)} strips"
+    regions = assemble_regions(cut.blocks, texts)
+    return _page(cut, regions, seconds, truncated=reason if unfinished else None)
 
 
-def _answered(cut: _Cut, answer: Answer, seconds: float) -> Page:
+def _answered(cut: Cut, answer: Answer, seconds: float) -> Page:
     """What a model says of a whole page."""
     if answer.reason is not None:
-        return _page(replace(cut, reason=answer.reason), [], seconds)
-    status, reason = Status.OK, None
+        return _page(replace(cut, reason=answer.reason), (), seconds)
+    reason = "the reader did not reach the end of the page within its limit of tokens"
     regions = answer.regions(cut.width, cut.height)
-    if not answer.finished:
-        status = Status.TRUNCATED
-        reason = "the reader did not reach the end of the page within its limit of tokens"
+    return _page(cut, regions, seconds, truncated=None if answer.finished else reason)
+
+
+def _page(
+    cut: Cut,
+    regions: tuple[Region, ...] = (),
+    seconds: float = 0.0,
+    *,
+    truncated: str | None = None,
+) -> Page:
+    status = Status.TRUNCATED if truncated else Status.OK
     return Page(
         number=cut.number,
         width=cut.width,
         height=cut.height,
-        status=status,
-        reason=reason,
+        status=status if cut.reason is None else Status.FAILED,
+        reason=cut.reason or truncated,
         regions=regions,
         seconds=seconds,
         confidence=_confidence(regions),

@@ -1,7 +1,6 @@
 """From a file to its pages: a path, bytes, an image or an array in, upright RGB images out, lazily.
 
-What a file is, its first bytes say and never its name. ICC profiles are ignored. Knows nothing of
-views, models or text.
+What a file is, its first bytes say and never its name. Knows nothing of views, models or text.
 """
 
 import re
@@ -9,29 +8,28 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Shaped
-from PIL import Image, ImageOps
+from PIL import Image
 
+from lightseek.colours import MAX_PIXELS, image_of, upright_rgb
 from lightseek.errors import PageError, UsageError
-
-MAX_PIXELS = 150_000_000
-"""Of one page: an A0 sheet at 300 dpi has 139 million."""
 
 # Those that Pillow has at hand come first: looking for another imports all its plugins.
 _IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
-SUFFIX = re.compile(r"\.(a?png|jpe|jpe?g|jfif|bmp|gif|p[bgpn]m|tiff?|webp|jp2|j2k|pdf)", re.I)
+SUFFIX = re.compile(
+    r"\.(a?png|jpe|jpe?g|jfif|mpo|bmp|dib|gif|p[bgpn]m|tiff?|webp|jp2|j2[kc]|jp[cfx]|pdf)", re.I
+)
 """What files in a folder are taken by; one that is named is read whatever it is called."""
-_STROKES, _LIGHT = 100, 200
-"""Mean of alpha of light strokes on nothing, at most, and their tone, at least."""
+_SUBFILE_TYPE, _IS_REDUCED = 254, 1
+"""A tag of TIFF, and its bit that says so."""
 _HEAD_BYTES, _PAGES_AN_OPENING = 1024, 16
 _PAGE_RANGE = re.compile(r"(?=.*\d)\s*(\d{1,9})?\s*(?:(-)\s*(\d{1,9})?)?\s*", re.ASCII)
 _DECODERS = threading.RLock()
@@ -156,20 +154,29 @@ def parse_page_range(text: str, num_pages: int, *, source: str = "the file") -> 
     return sorted(chosen)
 
 
+def source_name(source: Source) -> str:
+    """What messages call it: a path as given, `<stdin>`, `<bytes>`, `<image>` or `<array>`."""
+    if isinstance(source, str | Path):
+        return "<stdin>" if source == "-" else str(source)
+    if isinstance(source, bytes):
+        return "<bytes>"
+    return "<image>" if isinstance(source, Image.Image) else "<array>"
+
+
 def _find(source: Source, *, dpi: int, password: str | None) -> "tuple[str, Callable[[], _Book]]":
     """What to call the source, and how to open it."""
+    name = source_name(source)
     if isinstance(source, np.ndarray):
-        return "<array>", partial(_Picture, _image_of(source))
+        return name, partial(_Picture, image_of(source))
     if isinstance(source, Image.Image):
-        return "<image>", partial(_Picture, source)
+        return name, partial(_Picture, source)
     data: Path | bytes
     if isinstance(source, bytes):
-        name, data, head = "<bytes>", source, source[:_HEAD_BYTES]
+        data, head = source, source[:_HEAD_BYTES]
     elif source == "-":
-        data = sys.stdin.buffer.read()
-        name, head = "<stdin>", data[:_HEAD_BYTES]
+        data = sys.stdin.buffer.read() if sys.stdin else b""
+        head = data[:_HEAD_BYTES]
     else:
-        name = str(source)
         data, head = _look_into(Path(source))
     if not head:
         raise PageError(f"{name} is empty: copy or export it again")
@@ -258,20 +265,29 @@ class _ImageFile:
             ) from error
 
     def num_pages(self) -> int:
+        return len(self._frames)
+
+    @cached_property
+    def _frames(self) -> list[int]:
+        """Numbers of the pictures that are pages."""
         if self._image.format != "TIFF":
-            return 1
-        for index in count(1):
+            return [0]
+        frames: list[int] = []
+        for index in count():
             try:
                 self._image.seek(index)
             except EOFError:
                 break
             except Exception:  # a damaged page, beyond which none can be found, counts too
-                return index + 1
-        return index
+                return [*frames, index]
+            # others are the same page again, made smaller
+            if not self._image.tag_v2.get(_SUBFILE_TYPE, 0) & _IS_REDUCED:  # type: ignore[attr-defined]
+                frames.append(index)
+        return frames or [0]
 
     def render(self, number: int) -> Image.Image:
-        self._image.seek(number - 1)
-        return _upright_rgb(self._image)
+        self._image.seek(self._frames[number - 1])
+        return upright_rgb(self._image)
 
     def close(self) -> None:
         self._image.close()
@@ -287,7 +303,7 @@ class _Picture:
         return 1
 
     def render(self, number: int) -> Image.Image:
-        return _upright_rgb(self._image)
+        return upright_rgb(self._image)
 
     def close(self) -> None:
         pass
@@ -319,6 +335,9 @@ def _render(book: _Book, source: str, number: int) -> PageImage | UnreadablePage
             return PageImage(book.render(number), source, number)
     except PageError as refusal:
         return UnreadablePage(source, number, str(refusal))
+    except MemoryError:
+        reason = "memory does not suffice for its pixels: free some, scale it down, or cut it up"
+        return UnreadablePage(source, number, reason)
     except Exception as error:  # damaged data makes decoders raise anything
         reason = f"the page is cut off or damaged ({_one_line(error)}): export or copy it again"
         return UnreadablePage(source, number, reason)
@@ -327,74 +346,3 @@ def _render(book: _Book, source: str, number: int) -> PageImage | UnreadablePage
 def _one_line(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split()).rstrip(".")
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    """A new image with nothing but the colours, the way up that its EXIF data says."""
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        limit = f"the limit of {MAX_PIXELS // 10**6} million pixels"
-        raise PageError(f"{width} x {height} is above {limit}: scale it down or cut it up")
-    image.load()
-    rgb = _rgb(image)
-    rgb.info = dict(image.info)
-    with suppress(Exception):  # damaged EXIF data is no reason to lose the page
-        ImageOps.exif_transpose(rgb, in_place=True)
-    rgb.info = {}
-    return rgb
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """The colours as they look on paper."""
-    if image.mode.startswith(("I", "F")):
-        samples = np.asarray(image)
-        return Image.fromarray(_to_bytes(samples, white=_white_of(samples))).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    paper = Image.new("RGB", image.size, _paper_under(layer := image.convert("RGBA")))
-    paper.paste(layer, mask=layer)
-    return paper
-
-
-def _paper_under(layer: Image.Image) -> str:
-    """White, but black under light strokes, which were drawn to be seen on something dark."""
-    tones, ink = np.asarray(layer.convert("L")), np.asarray(layer.getchannel("A"), np.float32)
-    is_light = 0 < ink.mean() < _STROKES and np.average(tones, weights=ink) > _LIGHT
-    return "black" if is_light else "white"
-
-
-def _white_of(samples: Shaped[np.ndarray, "H W"]) -> float:
-    """The largest value of the scale: 65,535 for 16 bits; else it is told by what is there."""
-    if samples.dtype.itemsize == 2:
-        return 65535
-    peak = float(np.nanmax(samples))
-    return next((white for white in (1, 255, 65535) if peak <= white), peak)
-
-
-def _to_bytes(samples: Shaped[np.ndarray, "..."], *, white: float) -> Shaped[np.ndarray, "..."]:
-    """The same picture on a scale from 0 to 255."""
-    scaled = np.nan_to_num(samples.astype(np.float32)) * (255 / white)
-    grey: np.ndarray = np.rint(scaled).clip(0, 255).astype(np.uint8)
-    return grey
-
-
-def _image_of(pixels: Shaped[np.ndarray, "..."]) -> Image.Image:
-    """An array as an image.
-
-    Raises:
-        PageError: If its shape or its numbers are not those of an image.
-    """
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if not pixels.size or pixels.shape[2:] not in ((), (3,), (4,)) or pixels.ndim < 2:
-        raise PageError(f"an array of shape {pixels.shape} is no image: give height x width (x 3)")
-    kind = pixels.dtype
-    if kind == np.uint8:
-        return Image.fromarray(pixels)
-    if kind == np.uint16:
-        return Image.fromarray(_to_bytes(pixels, white=65535))
-    if kind == np.bool_ or np.issubdtype(kind, np.floating):
-        if not (pixels.min() >= 0 and pixels.max() <= 1):
-            raise PageError("floats are read on a scale from 0 to 1: divide by the largest, 255")
-        return Image.fromarray(_to_bytes(pixels, white=1))
-    raise PageError(f"an array of {kind} is no image: convert it to uint8, 0 black, 255 white")

@@ -182,7 +182,7 @@ class TestFaults:
         (folder / "more/7.png").write_bytes(png(7))
         (folder / "more/7.txt").write_text("long" * 100)
         monkeypatch.setattr(dataset, "MAX_TEXT_BYTES", 100)
-        monkeypatch.setattr("lightseek.pages.MAX_PIXELS", 1000)
+        monkeypatch.setattr("lightseek.colours.MAX_PIXELS", 1000)
         named = dict(zip([*range(8)], faults(folder), strict=True))
         for i, words in {
             0: "0.png: it has no text: put 0.txt beside it",

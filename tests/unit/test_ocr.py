@@ -5,11 +5,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from lightseek import cuts
 from lightseek import ocr as ocr_module
+from lightseek.blocks import Block
 from lightseek.data.fonts import SHIPPED
 from lightseek.document import Box, Document, Page, Status
 from lightseek.errors import PageError, UsageError
@@ -209,7 +212,7 @@ class TestManySources:
     ) -> None:
         expected = [document.text for document in ocr.read_all(pages)]
         batches.clear()
-        monkeypatch.setattr(ocr_module, "STRIPS_AT_ONCE", 1)
+        monkeypatch.setattr(cuts, "STRIPS_AT_ONCE", 1)
         assert [document.text for document in ocr.read_all(pages)] == expected
         assert batches == [1, 1, 2]
 
@@ -220,18 +223,67 @@ class TestManySources:
         batches: list[int],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(ocr_module, "PIXELS_AT_ONCE", 1)
+        monkeypatch.setattr(cuts, "PIXELS_AT_ONCE", 1)
         list(ocr.read_all(pages))
         assert batches == [1, 1, 0, 2]  # a page each, one of them blank
 
     def test_no_source_is_opened_before_its_turn(
         self, ocr: OCR, pages: list[Image.Image], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(ocr_module, "STRIPS_AT_ONCE", 1)
+        monkeypatch.setattr(cuts, "STRIPS_AT_ONCE", 1)
         taken: list[int] = []
         sources = (taken.append(i) or page for i, page in enumerate(pages))  # type: ignore[func-returns-value]
         next(ocr.read_all(sources))
         assert len(taken) == 1
+
+    @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("not enough memory: you tried")])
+    def test_a_page_for_which_memory_does_not_suffice_costs_no_other(
+        self,
+        ocr: OCR,
+        pages: list[Image.Image],
+        error: Exception,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def starve(
+            model: LightSeekOCR, tokenizer: Tokenizer, strips: list[np.ndarray], votes: int = 1
+        ) -> list[StripText]:
+            if any(strip.shape[1] > 400 for strip in strips):
+                raise error
+            return read_strips(model, tokenizer, strips, votes)
+
+        expected = [document.text for document in ocr.read_all(pages)]
+        monkeypatch.setattr(ocr_module, "read_strips", starve)
+        documents = list(ocr.read_all(pages))
+        assert [document.text for document in documents] == [expected[0], "\n", *expected[2:]]
+        failed = documents[1].pages[0]
+        assert failed.status is Status.FAILED
+        assert failed.reason is not None
+        assert failed.reason.startswith("memory does not suffice for 700 x 80 pixels: ")
+
+    def test_a_page_that_is_too_large_to_cut_costs_no_other(
+        self, ocr: OCR, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cut_page = cuts.cut_page
+
+        def starve(image: Image.Image) -> Iterator[Block]:
+            if image.width > 500:
+                raise cv2.error("OpenCV: error: (-4:Insufficient memory) Failed to allocate")
+            return iter(cut_page(image))
+
+        monkeypatch.setattr(cuts, "cut_page", starve)
+        large, small = ocr.read_all([Image.new("L", (600, 50)), drawn("north")])
+        assert "memory does not suffice for 600 x 50 pixels" in str(large.pages[0].reason)
+        assert small.text == "north\n"
+
+    def test_other_errors_are_not_hidden(
+        self, ocr: OCR, pages: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*args: object) -> list[StripText]:
+            raise RuntimeError("shapes do not match")
+
+        monkeypatch.setattr(ocr_module, "read_strips", fail)
+        with pytest.raises(RuntimeError, match="shapes"):
+            list(ocr.read_all(pages))
 
     def test_of_nothing_is_nothing(self, ocr: OCR) -> None:
         assert list(ocr.read_all([])) == []

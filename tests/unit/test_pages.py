@@ -17,7 +17,7 @@ import pikepdf
 import pypdfium2
 import pytest
 import typst
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, TiffImagePlugin
 
 from lightseek import pages as pages_module
 from lightseek.errors import PageError, UsageError
@@ -169,6 +169,17 @@ class TestKindsOfFile:
         os.mkfifo(pipe)
         threading.Thread(target=pipe.write_bytes, args=(encode_pdf(bars(2)),)).start()
         assert [bar_of(page) for page in open_pages(pipe, dpi=72)] == [1, 2]
+
+    def test_smaller_copies_within_a_tiff_are_no_pages(self) -> None:
+        sheets = [Image.new("L", (40 // scale, 20), 255) for scale in (1, 2, 1, 4)]
+        for number, sheet in enumerate(sheets):
+            tags = TiffImagePlugin.ImageFileDirectory_v2()
+            tags[254] = number % 2
+            sheet.encoderinfo = {"tiffinfo": tags}
+        data = encode(sheets[0], "TIFF", save_all=True, append_images=sheets[1:])
+        pages = list(open_pages(data))
+        assert [page.image.width for page in pages if isinstance(page, PageImage)] == [40, 40]
+        assert len(pages) == 2
 
     def test_multi_page_tiff_of_several_modes(self) -> None:
         sheets = [
@@ -391,7 +402,7 @@ class TestSizes:
             Image.open(io.BytesIO(data))
         assert only(data).image.size == (40, 30)
         assert Image.MAX_IMAGE_PIXELS == 100
-        monkeypatch.setattr(pages_module, "MAX_PIXELS", 1199)
+        monkeypatch.setattr("lightseek.colours.MAX_PIXELS", 1199)
         assert "40 x 30" in refused(data).reason
 
     def test_size_of_a_pdf_page_follows_dpi(self) -> None:
