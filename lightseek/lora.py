@@ -15,13 +15,14 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field, PositiveInt
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lightseek.config import STRICT, validate
 from lightseek.errors import ModelError, UsageError, require
 from lightseek.linear import Int8Linear
 from lightseek.model import LightSeekOCR
+from lightseek.shards import write_file
 
 SETTINGS, ADAPTERS = "adapters.json", "adapters.safetensors"
 _MARK = ".lora_"
@@ -167,7 +168,7 @@ def save_adapters(folder: Path, learnt: Mapping[str, Tensor], settings: Settings
     # written beside and moved: a killed run leaves the old ones
     unfinished = {name: folder / f"{name}.unfinished" for name in (ADAPTERS, SETTINGS)}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in learnt.items()}
-    save_file(tensors, unfinished[ADAPTERS])
+    write_file(unfinished[ADAPTERS], tensors)
     text = json.dumps(asdict(settings), indent=1) + "\n"
     unfinished[SETTINGS].write_text(text, encoding="utf-8")
     for name, path in unfinished.items():

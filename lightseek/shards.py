@@ -61,7 +61,10 @@ def write_file(path: Path, tensors: dict[str, Tensor]) -> None:
         OSError: If the disk is full, or may not be written to.
     """
     try:
+        path.touch()
+        mode = path.stat().st_mode
         save_file(tensors, path, metadata={"format": "pt"})
+        path.chmod(mode)  # as any file: safetensors makes some that nobody else may read
     except SafetensorError as error:
         path.unlink(missing_ok=True)
         needed = sum(tensor.nbytes for tensor in tensors.values()) / 1e9

@@ -1,5 +1,6 @@
 """Which files a command reads, and where what it makes of them goes."""
 
+import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -59,15 +60,30 @@ def _files_of(name: str) -> Iterator[Named]:
 def _pages_in(folder: Path) -> list[Path]:
     from lightseek.pages import SUFFIX
 
-    # ._scan.png is what a Mac puts beside scan.png
-    found = [path for path in folder.rglob("*") if path.name[0] != "."]
-    files = sorted(path for path in found if SUFFIX.fullmatch(path.suffix) and path.is_file())
+    found = list(_walk(folder))
+    files = sorted(path for path in found if SUFFIX.fullmatch(path.suffix))
     if others := [path.name for path in found if path.suffix.lower() in _UNREAD]:
         told = f"{len(others):,} passed over, such as {min(others)}: save as PNG, JPEG or PDF"
         click.echo(f"{folder}: {told}", err=True)
     if not files:
         raise UsageError(f"{folder} holds no images and no PDFs: name files, or another folder")
     return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files of a folder and of all in it, links followed, but for what is hidden."""
+
+    def tell(error: OSError) -> None:
+        click.echo(f"{error.filename} is passed over: {error.strerror}", err=True)
+
+    seen: set[Path] = set()
+    for parent, inner, names in os.walk(folder, onerror=tell, followlinks=True):
+        real = Path(parent).resolve()
+        inner[:] = [] if real in seen else sorted(name for name in inner if name[0] != ".")
+        if real not in seen:  # a link may lead back to a folder above it
+            # ._scan.png is what a Mac puts beside scan.png
+            yield from (Path(parent, name) for name in names if name[0] != ".")
+        seen.add(real)
 
 
 def is_of_shard(named: Named, shard: tuple[int, int]) -> bool:
@@ -84,11 +100,9 @@ def output_paths(files: Sequence[Named], folder: Path, suffix: str) -> list[Path
     Raises:
         UsageError: If two files have the same name, or the folder cannot be made.
     """
-    stems = [name.with_suffix("") for _, name in files]
-    times = Counter(stems)
-    chosen = [
-        stem if times[stem] == 1 else name for stem, (_, name) in zip(stems, files, strict=True)
-    ]
+    names = [name for _, name in files]
+    times = Counter(path for name in names for path in {name, name.with_suffix("")})
+    chosen = [stem if times[stem := name.with_suffix("")] == 1 else name for name in names]
     if twice := sorted(str(name) for name, count in Counter(chosen).items() if count > 1):
         raise UsageError(f"{twice[0]} is given twice: read files of one name into folders apart")
     try:
@@ -115,7 +129,8 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    # of its own, should another process write the same
+    unfinished = path.with_name(f".{os.getpid()}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(text, encoding="utf-8")

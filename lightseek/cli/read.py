@@ -1,5 +1,6 @@
 """`lightseek read`: files to text on stdout, or into a folder."""
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from lightseek.errors import PageError, UsageError
 if TYPE_CHECKING:
     from lightseek.ocr import Reading
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of a disk on which nothing else could be written."""
 SUFFIXES = {"markdown": ".md", "text": ".txt", "json": ".json"}
 RENDER: dict[str, Callable[[Document], str]] = {
     "markdown": lambda document: document.markdown,
@@ -156,7 +159,7 @@ def read(
     lightseek read *.pdf -o texts/
     lightseek read scans/ -o texts/ --skip-existing  # goes on where it was stopped
     lightseek read book.pdf --pages 1-3,7 --format json | jq '.pages[0].status'
-    lightseek read *.pdf --format json > books.jsonl  # a line for each file
+    lightseek read scans/ --format json > scans.jsonl  # a line for each file
     curl -s https://example.org/scan.png | lightseek read -
     """
     found = find_jobs(files, shard, output, SUFFIXES[format_], figures)
@@ -233,7 +236,7 @@ def unread(jobs: list[Job]) -> list[Job]:
     """
     if any(job.target is None for job in jobs):
         raise UsageError("results on stdout cannot be passed over: name a folder by -o")
-    left = [job for job in jobs if job.target is not None and not job.target.exists()]
+    left = [job for job in jobs if job.target is not None and not job.target.is_file()]
     done = len(jobs) - len(left)
     click.echo(f"{done:,} of {len(jobs):,} files have a result, {len(left):,} are read", err=True)
     return left
@@ -296,10 +299,17 @@ def find_doubt(page: Page) -> str | None:
 
 
 def save(path: Path, text: str, console: Console) -> bool:
-    """Write a result; where that fails, say so on stderr, for others may still be written."""
+    """Write a result; where that fails, say so on stderr, for others may still be written.
+
+    Raises:
+        OSError: If the disk is full: what else were read would be lost as well.
+    """
     try:
         write_whole(path, text)
     except OSError as error:
+        if error.errno in _FULL:
+            cure = f"{error.strerror}; make room, and --skip-existing goes on"
+            raise OSError(error.errno, cure, str(path)) from error
         complain(console, f"{path} cannot be written: {error.strerror}", "red")
         return False
     return True

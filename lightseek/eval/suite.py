@@ -19,9 +19,7 @@ from lightseek.document import Document, Status, unicode_name
 from lightseek.errors import UsageError, require
 from lightseek.eval.metrics import Score, fold, score
 from lightseek.eval.report import Figures, ItemReport, Machine, Reading, Report, SetReport
-
-SOURCE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pdf")
-"""What may stand beside a `.txt`; of several with one stem the first counts, so images go first."""
+from lightseek.pages import SUFFIX
 
 _PRINTED_LINES = ".lines.txt"
 """The same text with its printed line breaks: no item of its own."""
@@ -188,14 +186,16 @@ def _item_reports(
 def _pair(directory: Path) -> list[Item]:
     files = sorted(path for path in directory.iterdir() if path.is_file())
     sources: dict[str, Path] = {}
-    for suffix in SOURCE_SUFFIXES:
-        for path in files:
-            if path.suffix.lower() == suffix:
-                sources.setdefault(path.stem, path)
+    pages = (path for path in files if SUFFIX.fullmatch(path.suffix))
+    # of several with one stem an image counts
+    for path in sorted(pages, key=lambda path: path.suffix.lower() == ".pdf"):
+        sources.setdefault(path.stem, path)
     return [
         Item(sources[path.stem], path)
         for path in files
-        if path.suffix == ".txt" and path.stem in sources and not path.name.endswith(_PRINTED_LINES)
+        if path.suffix.lower() == ".txt"
+        and path.stem in sources
+        and not path.name.endswith(_PRINTED_LINES)
     ]
 
 

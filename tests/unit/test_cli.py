@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import types
@@ -259,6 +260,28 @@ class TestOutputFolder:
         assert_refused(run("read", "scans"), "scans holds no images and no PDFs")
         assert_refused(run("read", ""), "a file without a name")
 
+    def test_a_folder_with_links_and_what_is_hidden(self, run: Run) -> None:
+        for name in ("scans/one", "scans/.thumbs", "elsewhere"):
+            Path(name).mkdir(parents=True)
+        for name in ("scans/one/a.png", "scans/.thumbs/a.png", "elsewhere/b.jpx"):
+            Path(name).write_bytes(Path("blank.png").read_bytes())
+        Path("scans/link").symlink_to(Path("elsewhere").resolve())
+        Path("scans/one/back").symlink_to(Path("scans").resolve())
+        Path("scans/gone.png").symlink_to("nowhere.png")
+        result = run("read", "scans", "-o", "out")
+        assert result.exit_code == 1
+        assert "scans/gone.png does not exist" in result.stderr
+        found = {path.relative_to("out").as_posix() for path in Path("out").rglob("*.md")}
+        assert found == {"one/a.md", "link/b.md"}
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="may read anything")
+    def test_a_folder_that_may_not_be_looked_into_is_named(self, run: Run) -> None:
+        Path("scans/closed").mkdir(parents=True)
+        Path("scans/a.png").write_bytes(Path("blank.png").read_bytes())
+        Path("scans/closed").chmod(0)
+        result = run("read", "scans", "-o", "out")
+        assert "scans/closed is passed over: Permission denied" in result.stderr
+
     def test_figures_among_the_pages(self, run: Run) -> None:
         result = run("read", ".", "--figures", "figures")
         assert_refused(result, "figures in . would be read as pages")
@@ -309,6 +332,13 @@ class TestOutputFolder:
         names = sorted(path.name for path in Path("out").iterdir())
         assert names == ["blank.png.md", "blank.tiff.md", "hello.md"]
 
+    def test_a_name_with_two_suffixes_meets_no_other(self, run: Run) -> None:
+        for name in ("a.png", "a.jpg", "a.png.tiff"):
+            Path(name).write_bytes(Path("blank.png").read_bytes())
+        assert run("read", "a.png", "a.jpg", "a.png.tiff", "-o", "out").exit_code == 0
+        names = sorted(path.name for path in Path("out").iterdir())
+        assert names == ["a.jpg.md", "a.png.md", "a.png.tiff.md"]
+
     def test_standard_input_is_called_so(self, run: Run, folder: Path) -> None:
         run("read", "-", "-o", "out", stdin=(folder / "blank.png").read_bytes())
         assert [path.name for path in Path("out").iterdir()] == ["stdin.md"]
@@ -332,19 +362,26 @@ class TestOutputFolder:
         texts = {path.name: path.read_text() for path in Path("out").iterdir()}
         assert texts == {"other.md": "kept", "hello.md": f"{TEXT}\n", "notes.md": "kept"}
 
-    def test_a_full_disk_costs_one_file(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        write_text = Path.write_text
-
+    def test_a_full_disk_ends_the_run(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         def write(path: Path, text: str, encoding: str) -> int:
-            if path.name.startswith("blank.md"):
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return write_text(path, text, encoding=encoding)
+            raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(Path, "write_text", write)
         result = run("read", "blank.png", "hello.png", "-o", "out")
         assert (result.exit_code, result.stdout) == (1, "")
-        assert result.stderr == "out/blank.md cannot be written: No space left on device\n"
-        assert Path("out/hello.md").read_text() == f"{TEXT}\n"
+        assert result.stderr.startswith("Error: out/blank.md: No space left on device; make room")
+        assert result.stderr.count("No space") == 1
+        assert not list(Path("out").iterdir())
+
+    def test_a_name_that_cannot_be_written_costs_one_file(self, run: Run) -> None:
+        Path("a" * 250 + ".png").write_bytes(Path("hello.png").read_bytes())
+        Path("b" * 253 + ".j").symlink_to("hello.png")
+        long = ("a" * 250 + ".png", "b" * 253 + ".j")
+        result = run("read", *long, "hello.png", "-o", "out")
+        assert result.exit_code == 1
+        assert result.stderr.count("cannot be written: File name too long") == 1
+        names = sorted(path.name for path in Path("out").iterdir())
+        assert names == ["a" * 250 + ".md", "hello.md"]
 
     def test_a_folder_in_the_place_of_a_file(self, run: Run) -> None:
         Path("out/blank.md").mkdir(parents=True)
@@ -465,6 +502,7 @@ class TestOtherVerbs:
         ) -> int:
             assert not packages
             folders.append(str(folder))
+            on_progress("7 of them")
             return 7
 
         monkeypatch.setattr("lightseek.data.fonts.fetch_fonts", fetch)

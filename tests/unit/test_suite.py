@@ -119,11 +119,13 @@ def test_an_image_is_preferred_and_printed_lines_are_no_truth(
             "p.txt": "",
             "p.lines.txt": "",
             "p.lines.png": "",
+            "q.gif": "",
+            "q.TXT": "",
             "note.txt": "",
             "manifest.json": "{}",
         }
     )
-    assert names(root) == {"pages": ["p.png"]}
+    assert names(root) == {"pages": ["p.png", "q.gif"]}
 
 
 def test_nothing_to_measure_is_said(folder: Callable[..., Path]) -> None:

@@ -94,6 +94,13 @@ def test_nothing_of_the_model_before_is_left(
     load(folder)
 
 
+def test_a_saved_model_is_read_by_whoever_may_read_its_folder(
+    tmp_path: Path, tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer
+) -> None:
+    save_model(tmp_path, tiny_model, tiny_tokenizer)
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
 def test_adapters_of_a_run_before_are_not_added_to_a_saved_model(
     tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
