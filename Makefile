@@ -1,7 +1,7 @@
 .PHONY: help setup fix check test test-slow docs
 
 help:  ## show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST)
 
 setup:  ## install the package and all that is needed to work on it
 	python -m pip install -e '.[dev]'

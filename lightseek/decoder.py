@@ -94,7 +94,7 @@ class KvCache:
     ) -> tuple[Float[Tensor, "B A T K"], Float[Tensor, "B A T K"]]:
         """Write new tokens behind the old ones and return all places, the empty ones too.
 
-        `length` moves once a step, in `DeepDecoder.forward`: all layers write at one place.
+        `length` moves once a step, in the pass of the decoder: all layers write at one place.
         """
         start = self._next_place()
         stop = start + key.shape[2]

@@ -209,6 +209,13 @@ class LightSeekOCR(nn.Module):
         hidden = self.decoder(x, self.decoder.rotary(positions, x), bias)
         return hidden[:, start:]
 
+    @property
+    def parts(self) -> str:
+        """The names of its parts, which hold others."""
+        names = (f"encoder.{name}" for name, _ in self.encoder.named_children())
+        others = (name for name, _ in self.named_children() if name != "encoder")
+        return ", ".join((*names, *others))
+
     def freeze(self, parts: Sequence[str]) -> None:
         """Keep the weights of some parts as they are, such as `encoder.sam`.
 
@@ -219,7 +226,7 @@ class LightSeekOCR(nn.Module):
             frozen = [p for name, p in self.named_parameters() if f"{name}.".startswith(f"{part}.")]
             # what is in 8 bits has no parameters
             if not frozen and part not in dict(self.named_modules()):
-                raise UsageError(f"the model has no part {part} to freeze: see `lightseek info`")
+                raise UsageError(f"the model has no part {part} to freeze, but {self.parts}")
             for parameter in frozen:
                 parameter.requires_grad_(False)
 

@@ -117,7 +117,7 @@ def _strip_text(tokenizer: Tokenizer, result: Generated, limit: int) -> StripTex
         tokenizer.decode(ids),
         np.exp(np.array(result.logprobs, dtype=np.float32)[kept]),
         np.array(places, dtype=np.float32).reshape(-1, 2)[kept],
-        result.finished and len(result.ids) <= limit,
+        result.finished and len(result.ids) < limit,
     )
 
 

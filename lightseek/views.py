@@ -4,7 +4,7 @@ Paper: DeepSeek-OCR (arXiv 2510.18234), "Multiple resolution support". A page be
 and in the gundam modes also a grid of tiles, cut from the page stretched over the grid. The encoder
 turns a view into a square of visual tokens; the decoder reads `token_sheets` row by row.
 
-Knows nothing of strips (`blocks`), tensors or tokenizers.
+Knows nothing of how strips are cut (`blocks`), of tensors or tokenizers.
 """
 
 import math
@@ -16,13 +16,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from lightseek.config import COMPRESSION, PATCH_PX
 from lightseek.document import Box
 from lightseek.errors import UsageError
 
-PATCH_PX = 16
-"""Side of the cell that the encoder starts from."""
-DOWNSAMPLE = 4
-"""Patches across one visual token, and down."""
 PAD_COLOUR = (127, 127, 127)
 """What surrounds a padded page: mid grey, next to zero once normalised."""
 
@@ -213,7 +210,7 @@ def _window(page: Image.Image, drawn: Image.Image, *, side: int, left: int, top:
 
 def tokens_across(side_px: int) -> int:
     """Visual tokens along a side of a view."""
-    return math.ceil(side_px // PATCH_PX / DOWNSAMPLE)
+    return math.ceil(side_px // PATCH_PX / COMPRESSION)
 
 
 def token_sheets(mode: Mode, grid: Grid) -> tuple[Grid, ...]:

@@ -43,8 +43,8 @@ Image.fromarray(strip.image)
 # %% [markdown]
 # ## Encode
 #
-# SAM looks through small windows at patches of 16 x 16 px. Two convolutions leave one vector for 16
-# patches. CLIP lets each of these see all of the strip.
+# SAM looks through small windows at patches of 16 x 16 px. Two convolutions leave one vector for
+# eight patches of a strip, or 16 of a square view. CLIP lets each of these see all of the strip.
 
 # %%
 model, tokenizer = load_model("nano", device=torch.device("cpu"), dtype=torch.float32)

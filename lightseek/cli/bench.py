@@ -55,14 +55,14 @@ def bench(
     import torch
 
     from lightseek.bench.measure import measure
-    from lightseek.config import preset, preset_names
+    from lightseek.config import names_preset, preset
     from lightseek.weights import SHIPPED, default_dtype, find_device, find_model
 
     console = Console(stderr=True)
     where = find_device(device)
     what = getattr(torch, dtype) if dtype else default_dtype(where)
     with TemporaryDirectory(prefix="lightseek-bench-") as made, console.status("measuring"):
-        if model in preset_names() and model not in SHIPPED:
+        if names_preset(model) and model not in SHIPPED:
             from lightseek.bench.checkpoint import write_random
 
             folder = Path(made)

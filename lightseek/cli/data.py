@@ -61,7 +61,12 @@ def check(source: str, downloads: Path | None, json_: bool) -> None:
     metavar="DIR",
     help="Gets strips/ and lines.jsonl.",
 )
-@click.option("--model", default="nano", show_default=True, help="Cuts and places the lines.")
+@click.option(
+    "--model",
+    default="nano",
+    show_default=True,
+    help="Reads the lines, which tells where characters stand.",
+)
 @click.option("--device", default=None, help="cpu or cuda. [default: the GPU if there is one]")
 def align(source: str, output: Path, model: str, device: str | None) -> None:
     """Make strips to train on from images of lines with their text.

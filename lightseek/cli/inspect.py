@@ -63,7 +63,7 @@ def info(model: str, json_: bool) -> None:
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Show the N files in which the first engine makes most errors.",
+    help="Show the N files with the highest CER of the first engine.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print the report as JSON.")
 def evaluate(

@@ -23,7 +23,9 @@ def study() -> None:
     metavar="DIR",
     help="Gets compression.json, .csv and .png.",
 )
-@click.option("--model", default="nano", show_default=True, help="A name or a model folder.")
+@click.option(
+    "--model", default="nano", show_default=True, help="A name, a model folder or a hub id."
+)
 @click.option("--device", help="cpu, cuda or mps. [default: the GPU if there is one]")
 @click.option(
     "--text",

@@ -42,11 +42,9 @@ def fetch(output: Path, fonts: bool, text: bool, packages: tuple[str, ...]) -> N
 
     console = Console(stderr=True)
     if fonts:
-        families = fetch_fonts(output / "fonts", console.print, packages=packages)
-        console.print(f"{families} font families in {output / 'fonts'}")
+        fetch_fonts(output / "fonts", console.print, packages=packages)
     if text:
-        characters = fetch_text(output / "text", console.print)
-        console.print(f"{characters} characters of text in {output / 'text'}")
+        fetch_text(output / "text", console.print)
 
 
 @synth.command()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lightseek.errors import UsageError
+
 if TYPE_CHECKING:
     from lightseek.train.pages.recipe import PageRecipe
 
@@ -70,7 +72,7 @@ def train(
     from lightseek.weights import find_device
 
     loaded = load_any(recipe, overrides)
-    where = find_device(device).type
+    where = str(find_device(device))
     if isinstance(loaded, PageRecipe):
         if start is not None:
             # it has parts of its own
@@ -99,6 +101,8 @@ def _train_pages(
     save_minutes: float,
     stop_after: int | None,
 ) -> None:
+    if ":" in device:
+        raise UsageError(f"{device} is chosen by CUDA_VISIBLE_DEVICES where pages are trained on")
     from lightseek.train.pages.launch import train_in_processes
     from lightseek.train.pages.loop import train_pages
 

@@ -152,7 +152,7 @@ def load_faces(folder: Path, symbols: str) -> list[Face]:
     if not faces:
         raise UsageError(
             f"{folder} has no font that draws letters: put .ttf or .otf files there, "
-            "or fetch some with lightseek synth"
+            "or fetch some with lightseek synth fetch"
         )
     return faces
 

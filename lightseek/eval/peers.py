@@ -193,7 +193,7 @@ def _run_tesseract(*words: str, limited: bool = True) -> subprocess.CompletedPro
     """Call the program, with one thread where it is limited."""
     environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
     if not limited:
-        # our command line sets this for itself: called from a shell, Tesseract has it not
+        # our package sets this for itself: called from a shell, Tesseract has it not
         environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
     try:
         return subprocess.run(

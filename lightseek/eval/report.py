@@ -111,7 +111,7 @@ class Report(_Frozen):
         return sum(figures.failed for found in self.sets for figures in found.figures)
 
     def worst(self, count: int) -> tuple[ItemReport, ...]:
-        """The items of which the first engine got most characters wrong, worst first."""
+        """The items of the highest CER of the first engine, worst first."""
         ordered = sorted(self.items, key=lambda item: (-item.readings[0].cer, item.path))
         return tuple(ordered[:count])
 

@@ -3,7 +3,7 @@
 The text is known, so one pass over all of it gives the attention of every step: each token is
 told what was written before it, and its scores are kept. Attention is averaged over heads, and of
 a word over its tokens. Visual tokens lie on one map, or with sequence fusion on two, which are
-looked at apart. Knows nothing of pixels or pictures.
+looked at apart. Knows nothing of colours or pictures.
 
 Axes: B sequences, A heads, L queries, M keys, K head width, Y layers, T tokens of the text,
 W words, S maps, N places of a prompt, P prompt tokens, D width.

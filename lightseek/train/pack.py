@@ -10,11 +10,11 @@ Knows nothing of how training works.
 
 import lzma
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from lightseek.config import preset_names
+from lightseek.config import preset_names, read_toml
 from lightseek.data.corpus import needed_text
 from lightseek.data.fonts import Face, load_faces
 from lightseek.data.strips import by_family
@@ -74,8 +74,7 @@ def make_pack(
     whole = [data.lines.folder] if data.lines else []
     whole += [data.new.fonts, data.new.text] if data.new else []
     files |= {path: path for name in whole for path in _inside(name).rglob("*") if path.is_file()}
-    if wanted.model not in preset_names():
-        files[Path(wanted.model)] = _inside(wanted.model)
+    files |= {path: path for path in _presets(wanted.model)}
     if start is not None:
         files |= {path: Path("start", path.name) for path in find_model(start).iterdir()}
     files[recipe] = Path(recipe.name)
@@ -96,6 +95,14 @@ def make_pack(
     (out / "run.sh").chmod(0o755)
     size = sum(_size(path) for path in out.rglob("*") if path.is_file())
     on_progress(f"{len(faces)} faces of {len(families)} families, {size / _MB:.1f} MB in all")
+
+
+def _presets(name: str | None) -> Iterator[Path]:
+    """The file of a preset of one's own, and those that it is like."""
+    while name is not None and name not in preset_names():
+        path = _inside(name)
+        yield path
+        name = read_toml(path).get("like")
 
 
 def _inside(name: str) -> Path:

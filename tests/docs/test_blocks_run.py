@@ -20,7 +20,7 @@ from lightseek.eval.metrics import cer
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(
-    r"^(?:<!-- not run: (?P<excuse>.+) -->\n)?"
+    r"^(?:<!-- not run: (?P<excuse>[^\n]+) -->\n)?"
     r"```(?P<kind>python|pycon|console)\n(?P<code>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )

@@ -96,7 +96,8 @@ def test_what_else_a_recipe_names_comes_along(recipe: Path) -> None:
     for name in ("fonts/new.ttf", "text/en.txt"):
         Path("build/new", name).parent.mkdir(parents=True)
         Path("build/new", name).write_text("new")
-    Path("wide.toml").write_text('like = "nano"\n')
+    Path("wide.toml").write_text('like = "middle.toml"\n')
+    Path("middle.toml").write_text('like = "nano"\n')
     new = 'new = { fonts = "build/new/fonts", text = "build/new/text", share = 0.5 }'
     text = recipe.read_text().replace('model = "nano"', 'model = "wide.toml"')
     recipe.write_text(text.replace("held_out_families = 1", f"held_out_families = 1, {new}"))
@@ -104,7 +105,7 @@ def test_what_else_a_recipe_names_comes_along(recipe: Path) -> None:
     start.mkdir()
     (start / "config.json").write_text("{}")
     make_pack(recipe, Path("pack"), start="begin")
-    for name in ("build/new/fonts/new.ttf", "build/new/text/en.txt", "wide.toml"):
+    for name in ("build/new/fonts/new.ttf", "build/new/text/en.txt", "wide.toml", "middle.toml"):
         assert Path("pack", name).read_bytes() == Path(name).read_bytes()
     assert Path("pack/start/config.json").read_text() == "{}"
     assert "-o run --from start" in Path("pack/run.sh").read_text()

@@ -153,7 +153,7 @@ class PageRecipe:
     optimiser: AdamWRecipe
     schedule: Annotated[CosineSchedule | StepSchedule, Field(discriminator="kind")]
     lora: LoraConfig | None = None
-    """Adapters, which learn in the place of the decoder."""
+    """Adapters, which learn in the place of the parts that they are in."""
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):

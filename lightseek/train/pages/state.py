@@ -67,7 +67,7 @@ def make_optimiser(trained: PageModel, recipe: AdamWRecipe) -> torch.optim.AdamW
     """
     for part in recipe.rates:
         if not any(f"{n}.".startswith(f"{part}.") for n, _ in trained.model.named_parameters()):
-            raise UsageError(f"the model has no part {part} for a rate: see `lightseek info`")
+            raise UsageError(f"the model has no part {part} for a rate, but {trained.model.parts}")
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in trained.model.named_parameters():
         if parameter.requires_grad:
