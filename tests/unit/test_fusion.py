@@ -86,5 +86,7 @@ def test_parts_are_frozen_by_name(tiny_base_config: ModelConfig) -> None:
 
 def test_a_part_that_does_not_exist_cannot_be_frozen(tiny_base_config: ModelConfig) -> None:
     model = LightSeekOCR(tiny_base_config)
-    with pytest.raises(UsageError, match=r"no part encoder\.sa to freeze, but encoder\.sam, .*projector"):
+    with pytest.raises(
+        UsageError, match=r"no part encoder\.sa to freeze, but encoder\.sam, .*projector"
+    ):
         model.freeze(("encoder.sa",))
