@@ -16,11 +16,11 @@ from lightseek.shards import has_shards
 from lightseek.views import (
     MODES,
     UNTILED,
-    Grid,
     Mode,
     as_looked_at,
     num_positions,
     num_visual_tokens,
+    tile_grids,
 )
 from lightseek.weights import (
     HUB_CARD,
@@ -177,10 +177,9 @@ def _plain_cost(mode: Mode, config: ModelConfig) -> PageCost:
 
 
 def _cost(mode: Mode) -> PageCost:
-    most = mode.max_tiles
-    grids = [Grid(cols, rows) for cols in range(1, most + 1) for rows in range(1, most // cols + 1)]
-    visual = [num_visual_tokens(mode, grid) for grid in (*grids, UNTILED)]
-    positions = [num_positions(mode, grid) for grid in (*grids, UNTILED)]
+    grids = (UNTILED, *tile_grids(mode.max_tiles))
+    visual = [num_visual_tokens(mode, grid) for grid in grids]
+    positions = [num_positions(mode, grid) for grid in grids]
     return PageCost((min(visual), max(visual)), (min(positions), max(positions)))
 
 

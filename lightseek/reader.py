@@ -17,6 +17,7 @@ from statistics import fmean
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
@@ -317,6 +318,15 @@ def make_prompt(
 
 
 def to_colour_views(images: Sequence[Image.Image]) -> Float[Tensor, "V 3 Y X"]:
+    """Images of one size as the encoder takes them."""
+    return scale_colours(stack_colours(images))
+
+
+def stack_colours(images: Sequence[Image.Image]) -> UInt8[Tensor, "V Y X 3"]:
+    """Images of one size as they are."""
+    return torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+
+
+def scale_colours(pixels: UInt8[Tensor, "V Y X 3"]) -> Float[Tensor, "V 3 Y X"]:
     """Colours to -1 .. 1."""
-    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+    return rearrange(pixels, "v y x c -> v c y x").float() / 127.5 - 1

@@ -40,6 +40,11 @@ UNTILED = Grid(1, 1)
 """The grid of a page that has no tiles."""
 
 
+def tile_grids(most: int) -> list[Grid]:
+    """All grids of up to so many tiles, that of a single one too."""
+    return [Grid(cols, rows) for cols in range(1, most + 1) for rows in range(1, most // cols + 1)]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
     """One image for the encoder, and where on the page it lies.
@@ -168,8 +173,7 @@ def choose_grid(width: int, height: int, mode: Mode, *, max_tiles: int | None = 
     def gap(grid: Grid) -> float:
         return abs(width / height - grid.cols / grid.rows)
 
-    grids = [Grid(cols, rows) for cols in range(1, most + 1) for rows in range(1, most // cols + 1)]
-    grids.remove(UNTILED)
+    grids = [grid for grid in tile_grids(most) if grid != UNTILED]
     nearest, *others = sorted(grids, key=lambda grid: (gap(grid), grid.num_places))
     equal = (grid for grid in others if gap(grid) == gap(nearest))
     larger = [g for g in equal if 2 * width * height > g.num_places * mode.tile_px**2]

@@ -159,10 +159,8 @@ def _read_strip(
     model: LightSeekOCR, tokenizer: Tokenizer, seen: Seen, strip: Strip, words: tuple[Word, ...]
 ) -> Passage:
     visual = model.place_tokens(seen.encoded.tokens)[0]
-    ids = torch.tensor([[tokenizer.image_id] * len(visual) + [tokenizer.bos_id]])
-    prompt = model.splice(ids.to(visual.device), visual, tokenizer.image_id)
     return Passage(
-        prompt=prompt,
+        prompt=make_prompt(model, tokenizer, visual, ""),
         spots=torch.arange(len(visual)).view(SCALES[model.config.fusion], -1),
         first=seen.first,
         text=" ".join(word.text for word in words),

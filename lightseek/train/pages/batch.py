@@ -24,6 +24,7 @@ from lightseek.errors import UsageError
 from lightseek.generate import Decoding, generate
 from lightseek.grounding import IMAGE, find_prompt
 from lightseek.model import LightSeekOCR
+from lightseek.reader import scale_colours, stack_colours
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.batch import IGNORED
 from lightseek.train.features import Features
@@ -147,25 +148,16 @@ class PageCollate:
         if self.mode.tile_px is not None:
             # one blank tile where there is none: all processes encode as often as each other
             blank = Image.new("RGB", (self.mode.tile_px, self.mode.tile_px))
-            tiles = _pixels([tile.image for view in views for tile in view.tiles] or [blank])
+            tiles = stack_colours([tile.image for view in views for tile in view.tiles] or [blank])
         return PageBatch(
             names=tuple(row.name for row in rows),
-            pages=_pixels([view.page.image for view in views]) if views else None,
+            pages=stack_colours([view.page.image for view in views]) if views else None,
             tiles=tiles,
             grids=tuple(view.grid for view in views),
             fused=torch.stack(fused) if fused else None,
             ids=ids,
             targets=targets,
         )
-
-
-def _pixels(images: Sequence[Image.Image]) -> UInt8[Tensor, "V Y X 3"]:
-    return torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-
-
-def to_views(pixels: UInt8[Tensor, "V Y X 3"], like: Tensor) -> Float[Tensor, "V 3 Y X"]:
-    """Colours to -1 .. 1."""
-    return (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).to(like)
 
 
 class PageModel(nn.Module):
@@ -214,7 +206,7 @@ class PageModel(nn.Module):
             return
         tiles = None
         if batch.tiles is not None:
-            tiles = model.encoder(to_views(batch.tiles, model.embedding.weight)).tokens
+            tiles = model.encoder(scale_colours(batch.tiles).to(model.embedding.weight)).tokens
             # a blank tile that nobody looks at takes part too: gradients meet in every process
             pages = pages + 0.0 * tiles.sum()
         grids = batch.grids or [UNTILED] * len(pages)
@@ -230,7 +222,7 @@ class PageModel(nn.Module):
         if batch.pages is None:
             assert batch.fused is not None, "a page is an image, or what was seen of it"
             return self.model.encoder.projector(batch.fused.to(like.dtype))
-        return self.model.encoder(to_views(batch.pages, like)).tokens
+        return self.model.encoder(scale_colours(batch.pages).to(like)).tokens
 
 
 def read_behind(

@@ -19,11 +19,11 @@ from lightseek.train.run import silence_residuals
 from lightseek.views import (
     MODES,
     UNTILED,
-    Grid,
     Mode,
     find_mode,
     num_positions,
     num_visual_tokens,
+    tile_grids,
 )
 from lightseek.weights import TOKENIZER, find_model, hash_files, hash_model, load_model
 
@@ -196,6 +196,4 @@ def _most_positions(config: ModelConfig, mode: Mode) -> int:
         return 0
     if not config.decoder.row_marks:
         return num_visual_tokens(mode, UNTILED) * SCALES[config.fusion]
-    sizes = range(1, mode.max_tiles + 1)
-    grids = [Grid(c, r) for c in sizes for r in sizes if 1 < c * r <= mode.max_tiles]
-    return max(num_positions(mode, grid) for grid in (UNTILED, *grids))
+    return max(num_positions(mode, grid) for grid in (UNTILED, *tile_grids(mode.max_tiles)))
