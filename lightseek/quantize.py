@@ -17,7 +17,7 @@ from lightseek.errors import UsageError
 from lightseek.linear import int8_tensors, to_int8
 from lightseek.names import official_name
 from lightseek.shards import find_shards, open_shard, write_shards
-from lightseek.tokenizer import Tokenizer
+from lightseek.tokenizer import SETTINGS, Tokenizer
 from lightseek.weights import (
     CONFIG,
     TOKENIZER,
@@ -28,8 +28,6 @@ from lightseek.weights import (
     read_config,
     read_headers_of,
 )
-
-TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 def quantize(name: str, target: Path) -> None:
@@ -63,7 +61,7 @@ def quantize(name: str, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     small = replace(config, int8=True)
     write_shards(target / WEIGHTS, _tensors(source / WEIGHTS, small, official=official is not None))
-    for file in (TOKENIZER, TOKENIZER_CONFIG):
+    for file in (TOKENIZER, SETTINGS):
         if (source / file).is_file():
             shutil.copyfile(source / file, target / file)
     # last: without it, what was interrupted is no model folder

@@ -39,7 +39,8 @@ _LABELS = str.maketrans(
         **dict.fromkeys("\u00a0\u202f" + "".join(map(chr, range(0x2000, 0x200B))), " "),
     }
 )
-_PLAIN = {**dict.fromkeys("‘’‚‹›", "'"), **dict.fromkeys("“”„«»", '"'), **dict.fromkeys("–—―", "-")}
+PLAIN = {**dict.fromkeys("‘’‚‹›", "'"), **dict.fromkeys("“”„«»", '"'), **dict.fromkeys("–—―", "-")}
+"""What stands for a mark that cannot be drawn."""
 
 MAX_CHARS_PER_LANGUAGE = 8_000_000
 
@@ -282,7 +283,7 @@ def _substitute(c: str, drawable: Set[str]) -> str:
     """The nearest that can be drawn in place of a character."""
     if c.isspace():
         return " "
-    for near in (to_label(c), _PLAIN.get(c, ""), unicodedata.normalize("NFKD", c)[0]):
+    for near in (to_label(c), PLAIN.get(c, ""), unicodedata.normalize("NFKD", c)[0]):
         if near and drawable >= set(near):
             return near
     return ""

@@ -21,7 +21,7 @@ from jaxtyping import Float, Float32, Int16, UInt8
 
 from lightseek.blocks.strips import STRIP_HEIGHT
 from lightseek.data import degrade
-from lightseek.data.corpus import to_label
+from lightseek.data.corpus import PLAIN, to_label
 from lightseek.data.fonts import Face
 from lightseek.data.lettering import Extent, Glyph, Line, PrintedLine, Type
 from lightseek.data.press import Look, Press, Sheet, cut_out, draw_look, print_lines, wear
@@ -32,7 +32,6 @@ LINE_PX = STRIP_HEIGHT
 CELL_WIDTH, CELL_HEIGHT = 4, 8
 """Pixels of one cell of the glyph map."""
 
-_PLAIN = {**dict.fromkeys("‘’‹›", "'"), **dict.fromkeys("“”„«»", '"'), **dict.fromkeys("–—―", "-")}
 _LIGATURES = "ﬃﬄﬁﬂﬀ"
 _OPENING, _CLOSING = "“«„", ";:?!”»"
 """Marks that old letterpress sets apart from the word."""
@@ -249,7 +248,7 @@ class StripRenderer:
         return "".join(self._substitute(c, covers) for c in word)
 
     def _substitute(self, character: str, covers: frozenset[str]) -> str:
-        plainer = (to_label(character), _PLAIN.get(character, ""))
+        plainer = (to_label(character), PLAIN.get(character, ""))
         base = unicodedata.normalize("NFKD", character)[0]
         for candidate in (character, *plainer, base):
             written = to_label(candidate).strip()
