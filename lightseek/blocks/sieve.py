@@ -222,8 +222,9 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
     odd = (
         count >= 3 and median(np.abs(feet)) > 0.2 * segment.letter,
         median(np.abs(height[large] - usual)) > 0.3 * usual,
-        not 0.33 < filled < 0.72,
-        not 0.22 < inked < 0.72,
+        filled > 0.72,
+        inked > 0.72,
+        filled < 0.33 or inked < 0.22,  # either way, of thin letters
         not 0.7 < strokes < 2.3,
         segment.letter > 2.2 * letter,
         float(width[large].sum()) < 0.2 * segment.width,

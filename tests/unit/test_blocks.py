@@ -494,6 +494,26 @@ def test_text_that_runs_upwards_is_left_out_and_ends_no_column() -> None:
     assert_found_in_order(cut_page(page.image), page.boxes)
 
 
+STROKES = {
+    "N": ((0, 1), (0, 0), (1, 1), (1, 0)),
+    "A": ((0, 1), (0.5, 0), (1, 1), (0.75, 0.5), (0.25, 0.5)),
+    "V": ((0, 0), (0.5, 1), (1, 0)),
+    "L": ((0, 0), (0, 1), (1, 1)),
+    "H": ((0, 0), (0, 1), (0, 0.5), (1, 0.5), (1, 0), (1, 1)),
+}
+"""Letters as a thin pen draws them."""
+
+
+def test_a_rising_title_of_thin_letters_is_found() -> None:
+    page = Sheet()
+    for i, letter in enumerate("NAVALHANNAHLAVALANNA"):
+        x, y = 100 + 26 * i, 90 - i
+        page.draw.line([(x + 19 * a, y + 30 * b) for a, b in STROKES[letter]], "black", 2)
+    page.boxes.append(Box(100, 70, 100 + 26 * 19 + 20, 121))
+    page.column(100, 200, rows=8, width=640)
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
 def test_a_page_within_a_picture_is_left_out() -> None:
     page = Sheet()
     page.column(100, 450, rows=10, width=640)
