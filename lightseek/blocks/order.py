@@ -29,6 +29,8 @@ _MAX_INDENT = 5.0
 """Farthest from the gutter that a line of its right column begins, in heights of a letter."""
 _ROUGHLY, _TO_A_HAIR = 0.5, 0.12
 """How far lines that stand level may differ, in heights of a letter."""
+_SHARED = 0.2
+"""How much of its height a line may share with those that it stands between."""
 _MAX_TRIES = 40
 """Gutters that are looked at closely."""
 
@@ -262,7 +264,10 @@ def _parts_columns(
     if all(prose):
         return True
     few, many = sorted(sides, key=len)
-    return _share_level(few, many, _TO_A_HAIR if even and any(prose) else _ROUGHLY) < 0.5
+    if _take_turns(few, many):
+        return False
+    within = _TO_A_HAIR if even and any(prose) else _ROUGHLY
+    return max(_share_level(few, many, within), _share_level(many, few, within)) < 0.5
 
 
 def _begins_evenly(rows: list[Row], letter: float) -> bool:
@@ -290,6 +295,17 @@ def _share_level(few: list[Segment], many: list[Segment], within: float) -> floa
     off = np.abs(one - np.swapaxes(other, 1, 2))[:2].min(axis=0)
     level = off < within * np.minimum(one[2], other[2].T)
     return float(level.any(axis=1).mean())
+
+
+def _take_turns(few: list[Segment], many: list[Segment]) -> bool:
+    """Whether most lines of one side stand between those of the other, as a price below a name."""
+    between = (
+        s.top >= above.bottom - _SHARED * s.tall and s.bottom <= below.top + _SHARED * s.tall
+        for s in few
+        for above, below in itertools.pairwise(sorted(many, key=lambda other: other.middle))
+        if above.middle < s.middle <= below.middle
+    )
+    return sum(between) > 0.5 * len(few)
 
 
 def _is_prose(rows: list[Row], letter: float) -> bool:

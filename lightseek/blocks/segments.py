@@ -53,7 +53,9 @@ def find_segments(sheet: Sheet) -> Found:
     segments = _with_fragments_returned(segments, letter, at_side, at_edge)
     small = text & ~tall
     _attach_small(segments, pieces, np.flatnonzero(small & ~at_side), letter, at_edge)
-    whole = [s for s in _merged(segments) if s.width > 0.3 * letter]
+    whole = _merged(segments)
+    wide = [s for s in whole if s.width > 0.3 * letter]
+    whole = [s for s in whole if s.width > 0.3 * letter or _is_figure(s, wide, letter)]
     page_px = float(np.hypot(*sheet.to_page[:, 0]))
     whole = text_alone(whole, pieces, letter, pictures=pictures, at_edge=at_edge, page_px=page_px)
     loose = ~drawn & ~at_edge & (pieces.height < 0.4 * letter)
@@ -151,6 +153,12 @@ def _goes_on(segment: Segment, others: list[Segment], letter: float) -> bool:
         and max(segment.left - other.right, other.left - segment.right) < reach * letter
         for other in others
     )
+
+
+def _is_figure(segment: Segment, others: list[Segment], letter: float) -> bool:
+    """Whether a narrow run alone may be a 1 in a row of a table."""
+    high = 0.8 * letter <= segment.height <= 1.3 * letter and segment.width > 0.15 * letter
+    return high and _goes_on(segment, others, letter)
 
 
 def _is_loop(segment: Segment, other: Segment, letter: float) -> bool:

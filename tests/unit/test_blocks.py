@@ -582,6 +582,27 @@ def test_a_figure_far_from_the_next_of_its_row_stays_in_it() -> None:
         assert any(line.iou(box) > 0.75 for line in found)
 
 
+def test_prices_below_names_are_read_after_them() -> None:
+    page = Sheet()
+    expected = []
+    for i in range(6):
+        page.line(100, 100 + 84 * i, f"{sentence(i, 2)} {sentence(i + 3, 1)}")
+        expected.append(page.boxes[-1])
+        for x, text in ((380, f"{i + 2}"), (520, f"{i}6.00"), (680, "0.00")):
+            page.line(x, 142 + 84 * i, text)
+        expected.append(page.boxes[-3].union(page.boxes[-1]))
+    assert_found_in_order(cut_page(page.image), expected)
+
+
+def test_a_narrow_1_alone_in_its_cell_is_found() -> None:
+    page = Sheet()
+    for row in range(4):
+        for x, text in ((200, "I"), (320, "16.00"), (480, "0.00")):
+            page.line(x, 100 + 50 * row, text, name="Inter-Regular.otf")
+    rows = [page.boxes[3 * row].union(page.boxes[3 * row + 2]) for row in range(4)]
+    assert_found_in_order(cut_page(page.image), rows, iou=0.9)
+
+
 def test_the_rest_of_a_line_that_rises_is_on_it() -> None:
     def run(left: int, middle: float, pieces: int) -> Segment:
         top, low = int(middle - 12), int(middle + 12)
