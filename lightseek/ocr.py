@@ -25,7 +25,7 @@ from lightseek.cuts import Cut, cut_all, cut_one, cut_source, too_large, windows
 from lightseek.document import Document, Page, Region, Status, unicode_name
 from lightseek.errors import ModelError, UsageError
 from lightseek.memory import is_short_of_memory
-from lightseek.pages import PageImage, Source, open_pages
+from lightseek.pages import PageImage, Source, open_pages, page_ranges
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
 from lightseek.readings import StripText, read_carefully
 from lightseek.turned import read_upright
@@ -57,6 +57,8 @@ class Reading:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"a batch of {self.batch} pages reads none: it starts at 1")
+        if self.pages is not None:  # told before anything is opened
+            page_ranges(self.pages)
 
 
 class OCR:

@@ -129,6 +129,19 @@ def open_pages(
     return Pages(name, numbers, open_book)
 
 
+def page_ranges(text: str) -> list[tuple[str, str, str]]:
+    """The parts of a text such as `1-3,7` or `5-`: a number, a dash and a number, some missing.
+
+    Raises:
+        UsageError: If it chooses pages of no file.
+    """
+    found = [_PAGE_RANGE.fullmatch(part) for part in text.split(",")]
+    parts = [match.groups(default="") for match in found if match is not None]
+    if len(parts) < len(found):
+        raise UsageError(f"{text!r} names no pages: write for example 1-3,7 or 5-")
+    return [(start, dash, stop) for start, dash, stop in parts]
+
+
 def parse_page_range(text: str, num_pages: int, *, source: str = "the file") -> list[int]:
     """The pages that a text such as `1-3,7`, `5-` or `-2` chooses: ascending, each once, from 1.
 
@@ -137,11 +150,7 @@ def parse_page_range(text: str, num_pages: int, *, source: str = "the file") -> 
         UsageError: If it is not such a text.
     """
     chosen: set[int] = set()
-    for part in text.split(","):
-        match = _PAGE_RANGE.fullmatch(part)
-        if match is None:
-            raise UsageError(f"{text!r} names no pages: write for example 1-3,7 or 5-")
-        start, dash, stop = match.groups()
+    for start, dash, stop in page_ranges(text):
         first = int(start or 1)
         last = int(stop or (num_pages if dash else first))
         last = min(last, num_pages) if dash and not start else last
@@ -149,7 +158,7 @@ def parse_page_range(text: str, num_pages: int, *, source: str = "the file") -> 
             there = f"{num_pages} page{'s' * (num_pages != 1)}: ask for fewer, or write 1- for all"
             raise PageError(f"page {outside} asked for, but {source} has {there}")
         if not 1 <= first <= last:
-            raise UsageError(f"{part.strip()!r} names no pages: they count up from 1")
+            raise UsageError(f"'{start}{dash}{stop}' names no pages: they count up from 1")
         chosen.update(range(first, last + 1))
     return sorted(chosen)
 

@@ -421,7 +421,11 @@ class TestCommandLine:
 
     @pytest.mark.parametrize(
         ("wrong", "said"),
-        [(["--mode", "huge"], "choose one of"), (["--ngram", "9"], "write SIZE/WINDOW")],
+        [
+            (["--mode", "huge"], "choose one of"),
+            (["--ngram", "9"], "write SIZE/WINDOW"),
+            (["--pages", "one"], "write for example 1-3,7"),
+        ],
     )
     def test_a_slip_is_told_before_a_model_is_looked_for(
         self, tmp_path: Path, wrong: list[str], said: str
