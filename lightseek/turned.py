@@ -9,6 +9,9 @@ from lightseek.document import Box, Line, Page, Region
 DOUBTFUL, CLEAR = 0.65, 0.75
 """Confidence of a page below which it may lie wrong, for nearly all upright print has more; and
 from which it lies right."""
+_SHORT_WORDS = 2.0
+"""Letters of a word, on average, below which no language is read: of a page on its side, letters of
+many lines stand side by side."""
 _LEAST_WORDS = 8
 """Of fewer words no page is told to lie wrong: some figures look like others from any side."""
 _LEAST_PX = 200
@@ -43,7 +46,7 @@ def read_upright(page: Page, image: Image.Image, read: ReadImage) -> Page:
     Returns:
         The page, its boxes on the image as it lies.
     """
-    if (page.confidence or 0.0) >= DOUBTFUL or min(image.size) < _LEAST_PX:
+    if not _may_lie_wrong(page) or min(image.size) < _LEAST_PX:
         return page
     seconds = page.seconds
     for degrees, transpose in _TURNS.items():
@@ -59,8 +62,14 @@ def read_upright(page: Page, image: Image.Image, read: ReadImage) -> Page:
     return page.model_copy(update={"seconds": seconds})
 
 
+def _may_lie_wrong(page: Page) -> bool:
+    words = page.words
+    letters = sum(len(word.text) for word in words)
+    return (page.confidence or 0.0) < DOUBTFUL or letters < _SHORT_WORDS * len(words)
+
+
 def _is_clear(page: Page) -> bool:
-    return (page.confidence or 0.0) >= CLEAR
+    return (page.confidence or 0.0) >= CLEAR and not _may_lie_wrong(page)
 
 
 def _laid_back(page: Page, degrees: int, width: int, height: int, *, number: int) -> Page:

@@ -17,11 +17,13 @@ def upright() -> Image.Image:
     return image
 
 
-def page_of(image: Image.Image, *, confidence: float | None, words: int = 8) -> Page:
+def page_of(
+    image: Image.Image, *, confidence: float | None, words: int = 8, text: str = "word"
+) -> Page:
     ink = np.asarray(image.convert("L")) < 128
     rows, cols = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     box = Box(float(cols[0]), float(rows[0]), float(cols[-1] + 1), float(rows[-1] + 1))
-    word = Word(text="word", box=box, confidence=confidence or 0.0)
+    word = Word(text=text, box=box, confidence=confidence or 0.0)
     line = Line(words=(word,) * words, box=box, confidence=confidence or 0.0)
     region = Region(label="text", lines=(line,), box=box)
     return Page(
@@ -85,6 +87,22 @@ def test_a_page_of_few_words_stays_as_it_lies(confidence: float | None) -> None:
     kept = read_upright(page, image, reader)
     assert kept == page.model_copy(update={"seconds": 5.0})
     assert (kept.turned, reader.read) == (0, 4), "all turns are tried, one of them is read whole"
+
+
+def test_a_page_of_single_letters_is_tried_turned() -> None:
+    image = upright().rotate(-90, expand=True)
+    reader = Reader()
+    page = read_upright(page_of(image, confidence=0.7, text="o"), image, reader)
+    assert (page.turned, page.confidence) == (270, 0.95)
+
+
+def test_figures_that_look_alike_from_any_side_stay_as_they_lie() -> None:
+    def read(image: Image.Image, /, most: int | None = None) -> Page:
+        return page_of(image, confidence=0.9, text="8")
+
+    page = read_upright(page_of(upright(), confidence=0.8, text="6"), upright(), read)
+    assert page.turned == 0
+    assert page.words[0].text == "6"
 
 
 def test_a_crop_is_read_once() -> None:
