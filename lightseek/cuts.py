@@ -71,6 +71,8 @@ def _pages_of(source: Source, opened: Callable[[Source], Pages], whole: bool) ->
             yield cut
     except PageError as error:
         yield _failed(name, number, str(error))
+    except MemoryError:
+        yield _failed(name, number, "memory does not suffice to open it: read it alone")
 
 
 def cut_all(pages: Pages, *, whole: bool) -> Iterator[Cut]:

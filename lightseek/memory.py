@@ -9,7 +9,11 @@ import torch
 MEMINFO = Path("/proc/meminfo")
 CONTAINER = Path("/sys/fs/cgroup")
 """Where Linux says what a container may use, in either of its two forms."""
-_SIGNS = ("not enough memory", "allocate memory", "insufficient memory", "create a primitive")
+_SIGNS = (
+    *("not enough memory", "allocate memory", "insufficient memory", "create a primitive"),
+    *("out of memory", "alloc_failed", "bad_alloc"),
+)
+"""What PyTorch, oneDNN, OpenCV and the libraries of GPUs say."""
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -23,7 +27,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def is_short_of_memory(error: Exception) -> bool:
-    """Whether this is how Python, PyTorch, oneDNN or OpenCV say that memory could not be had."""
+    """Whether an error says that memory could not be had."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     said = str(error).lower()

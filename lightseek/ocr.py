@@ -262,16 +262,21 @@ def _read_sparingly(
     read: Callable[[list[Cut]], list[tuple[Cut, Page]]], group: list[Cut]
 ) -> Iterator[tuple[Cut, Page]]:
     """Read pages together; where memory does not suffice, each by itself, and fail those left."""
+    done: list[tuple[Cut, Page]] | None = None
     try:
-        yield from read(group)
+        done = read(group)
     except Exception as error:
         if not is_short_of_memory(error):
             raise
-        if len(group) > 1:
-            for cut in group:
-                yield from _read_sparingly(read, [cut])
-        for cut in group[: len(group) == 1]:
-            yield cut, _page(replace(cut, blocks=(), reason=too_large(cut.width, cut.height)))
+    # not before here is what the failed attempt held let go of
+    if done is not None:
+        yield from done
+    elif len(group) > 1:
+        for cut in group:
+            yield from _read_sparingly(read, [cut])
+    else:
+        [cut] = group
+        yield cut, _page(replace(cut, blocks=(), reason=too_large(cut.width, cut.height)))
 
 
 def _assembled(cut: Cut, texts: list[StripText], seconds: float) -> Page:

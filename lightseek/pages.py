@@ -25,7 +25,7 @@ from lightseek.errors import PageError, UsageError
 # Those that Pillow has at hand come first: looking for another imports all its plugins.
 _IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 SUFFIX = re.compile(
-    r"\.(a?png|jpe|jpe?g|jfif|mpo|bmp|dib|gif|p[bgpn]m|tiff?|webp|jp2|j2[kc]|jp[cfx]|pdf)", re.I
+    r"\.(a?png|jpe|jpe?g|jfif|mpo|bmp|gif|p[bgpn]m|tiff?|webp|jp2|j2[kc]|jp[cfx]|pdf)", re.I
 )
 """What files in a folder are taken by; one that is named is read whatever it is called."""
 _SUBFILE_TYPE, _IS_REDUCED = 254, 1
@@ -139,6 +139,9 @@ def page_ranges(text: str) -> list[tuple[str, str, str]]:
     parts = [match.groups(default="") for match in found if match is not None]
     if len(parts) < len(found):
         raise UsageError(f"{text!r} names no pages: write for example 1-3,7 or 5-")
+    for start, dash, stop in parts:
+        if not 1 <= int(start or 1) <= int(stop or start or 1):
+            raise UsageError(f"'{start}{dash}{stop}' names no pages: they count up from 1")
     return [(start, dash, stop) for start, dash, stop in parts]
 
 
@@ -157,8 +160,6 @@ def parse_page_range(text: str, num_pages: int, *, source: str = "the file") -> 
         if (outside := max(first, last)) > num_pages:
             there = f"{num_pages} page{'s' * (num_pages != 1)}: ask for fewer, or write 1- for all"
             raise PageError(f"page {outside} asked for, but {source} has {there}")
-        if not 1 <= first <= last:
-            raise UsageError(f"'{start}{dash}{stop}' names no pages: they count up from 1")
         chosen.update(range(first, last + 1))
     return sorted(chosen)
 
@@ -282,17 +283,21 @@ class _ImageFile:
         if self._image.format != "TIFF":
             return [0]
         frames: list[int] = []
+        width = 0
         for index in count():
             try:
                 self._image.seek(index)
+                kind = self._image.tag_v2.get(_SUBFILE_TYPE, 0)  # type: ignore[attr-defined]
             except EOFError:
                 break
             except Exception:  # a damaged page, beyond which none can be found, counts too
                 return [*frames, index]
-            # others are the same page again, made smaller
-            if not self._image.tag_v2.get(_SUBFILE_TYPE, 0) & _IS_REDUCED:  # type: ignore[attr-defined]
+            reduced = isinstance(kind, int) and kind & _IS_REDUCED
+            # the page before again, made smaller, is none
+            if not (frames and reduced and self._image.width < width):
                 frames.append(index)
-        return frames or [0]
+                width = self._image.width
+        return frames
 
     def render(self, number: int) -> Image.Image:
         self._image.seek(self._frames[number - 1])

@@ -4,9 +4,8 @@ A reader that loses its place writes a word twice, leaves one out, or says the s
 again: its places tell. Such a strip is cut in two and read once more. What is unclear is read again
 a little narrower and a little wider, and so wide that its letters are as far apart as those of most
 print; the surest reading is kept. Where none is sure, several widths are read as one, and choose
-each character together. Where a strip shows no letters at all, no
-character is likely, or all are one mark; what was read there is dropped. Knows nothing of models:
-what reads is handed in.
+each character together. Where a strip shows no letters at all, no character is likely, or all are
+one mark; what was read there is dropped. Knows nothing of models: what reads is handed in.
 
 Axes: H rows of a strip, W its columns, N characters.
 """

@@ -46,30 +46,32 @@ def read_upright(page: Page, image: Image.Image, read: ReadImage) -> Page:
     Returns:
         The page, its boxes on the image as it lies.
     """
-    if not _may_lie_wrong(page) or min(image.size) < _LEAST_PX:
+    confidence = page.confidence or 0.0
+    doubtful = confidence < DOUBTFUL
+    suspect = doubtful or (confidence < CLEAR and _has_short_words(page))
+    if not suspect or min(image.size) < _LEAST_PX:
         return page
     seconds = page.seconds
     for degrees, transpose in _TURNS.items():
         turned = image.transpose(transpose)
         found = read(turned, most=_TRIED)
         seconds += found.seconds
-        if _is_clear(found):
+        if _is_clear(found, short=doubtful):
             found = read(turned)
             seconds += found.seconds
-            if _is_clear(found) and len(found.words) >= _LEAST_WORDS:
+            if _is_clear(found, short=doubtful) and len(found.words) >= _LEAST_WORDS:
                 page = _laid_back(found, degrees, *image.size, number=page.number)
                 break
     return page.model_copy(update={"seconds": seconds})
 
 
-def _may_lie_wrong(page: Page) -> bool:
-    words = page.words
-    letters = sum(len(word.text) for word in words)
-    return (page.confidence or 0.0) < DOUBTFUL or letters < _SHORT_WORDS * len(words)
+def _has_short_words(page: Page) -> bool:
+    return sum(len(word.text) for word in page.words) < _SHORT_WORDS * len(page.words)
 
 
-def _is_clear(page: Page) -> bool:
-    return (page.confidence or 0.0) >= CLEAR and not _may_lie_wrong(page)
+def _is_clear(page: Page, *, short: bool) -> bool:
+    """Whether it makes sense, of single letters too or not."""
+    return (page.confidence or 0.0) >= CLEAR and (short or not _has_short_words(page))
 
 
 def _laid_back(page: Page, degrees: int, width: int, height: int, *, number: int) -> Page:

@@ -69,7 +69,10 @@ def _continues(
 ) -> bool:
     """Whether a row goes on with the group above it."""
     before = group[-1]
-    if _has_mark(row) or not (_is_run_on(row, edges) and _is_run_on(before, edges)):
+    if not (_is_run_on(row, edges) and _is_run_on(before, edges)):
+        return False
+    # of full lines that follow each other the first word may be a short one, or all have numbers
+    if _has_mark(row) and not (_fills(row, edges) and _fills(before, edges)):
         return False
     # touching letters of a single line may mislead
     if not any(_is_as_large(_widest(row), _widest(above)) for above in group[-_COMPARED:]):
@@ -110,11 +113,15 @@ def _is_full(row: Row, edges: tuple[int, int]) -> bool:
 
 def _is_run_on(row: Row, edges: tuple[int, int]) -> bool:
     """Whether a row is running text: in one run, after a mark, or full and nearly so."""
+    return len(row) == 1 or _has_mark(row) or _fills(row, edges)
+
+
+def _fills(row: Row, edges: tuple[int, int]) -> bool:
+    """Whether a row reaches from edge to edge of its column without wide gaps."""
     left, right = row[0].left, row[-1].right
     gaps = right - left - sum(s.width for s in row)
     ends = max(left - edges[0], edges[1] - right)
-    full = ends < row[0].letter and gaps <= _GAPS * (right - left)
-    return len(row) == 1 or _has_mark(row) or full
+    return ends < row[0].letter and gaps <= _GAPS * (right - left)
 
 
 def _is_as_large(a: Segment, b: Segment) -> bool:

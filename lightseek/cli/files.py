@@ -5,6 +5,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import NamedTuple
 
 import click
@@ -79,11 +80,19 @@ def _walk(folder: Path) -> Iterator[Path]:
     seen: set[Path] = set()
     for parent, inner, names in os.walk(folder, onerror=tell, followlinks=True):
         real = Path(parent).resolve()
-        inner[:] = [] if real in seen else sorted(name for name in inner if name[0] != ".")
-        if real not in seen:  # a link may lead back to a folder above it
-            # ._scan.png is what a Mac puts beside scan.png
-            yield from (Path(parent, name) for name in names if name[0] != ".")
+        if real in seen:  # a link led back
+            inner.clear()
+            continue
         seen.add(real)
+        # a file is called by its own folder rather than by a link to that
+        inner[:] = sorted(
+            (name for name in inner if name[0] != "."),
+            key=lambda name: (Path(parent, name).is_symlink(), name),
+        )
+        # ._scan.png is what a Mac puts beside scan.png
+        found = (Path(parent, name) for name in names if name[0] != ".")
+        # a link that leads nowhere is told of when it is read; pipes are no pages
+        yield from (path for path in found if path.is_symlink() or path.is_file())
 
 
 def is_of_shard(named: Named, shard: tuple[int, int]) -> bool:
@@ -129,8 +138,8 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    # of its own, should another process write the same
-    unfinished = path.with_name(f".{os.getpid()}.unfinished")
+    # of its own, should another process on some machine write here
+    unfinished = path.with_name(f".{token_hex(8)}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(text, encoding="utf-8")

@@ -261,6 +261,8 @@ def with_figures(
             password=reading.password,
         )
     except (OSError, PageError) as error:
+        if isinstance(error, OSError):
+            end_where_full(error, job.figures)
         complain(console, f"figures of {job.file} cannot be saved: {error}", "red")
         return document, False
     return shown, True
@@ -307,12 +309,17 @@ def save(path: Path, text: str, console: Console) -> bool:
     try:
         write_whole(path, text)
     except OSError as error:
-        if error.errno in _FULL:
-            cure = f"{error.strerror}; make room, and --skip-existing goes on"
-            raise OSError(error.errno, cure, str(path)) from error
+        end_where_full(error, path)
         complain(console, f"{path} cannot be written: {error.strerror}", "red")
         return False
     return True
+
+
+def end_where_full(error: OSError, path: Path) -> None:
+    """End the run where the disk takes nothing more: what else were read would be lost as well."""
+    if error.errno in _FULL:
+        cure = "make room or write elsewhere, and --skip-existing goes on"
+        raise OSError(error.errno, f"{error.strerror}; {cure}", str(path)) from error
 
 
 def json_line(document: Document) -> str:

@@ -72,20 +72,22 @@ def train(
     from lightseek.weights import find_device
 
     loaded = load_any(recipe, overrides)
-    where = str(find_device(device))
+    where = find_device(device)
     if isinstance(loaded, PageRecipe):
+        if device and ":" in device:
+            raise UsageError(f"of several GPUs CUDA_VISIBLE_DEVICES chooses here, not {device}")
         if start is not None:
             # it has parts of its own
             parts = PartsRecipe(encoder=loaded.parts.encoder)
             loaded = replace(loaded, model=start, parts=parts)
-        _train_pages(loaded, output, where, processes or 1, save_minutes, stop_after)
+        _train_pages(loaded, output, where.type, processes or 1, save_minutes, stop_after)
         return
     from lightseek.train.run import train as train_strips
 
     train_strips(
         loaded,
         output,
-        device=where,
+        device=str(where),
         processes=processes,
         start=start,
         save_minutes=save_minutes,
@@ -101,8 +103,6 @@ def _train_pages(
     save_minutes: float,
     stop_after: int | None,
 ) -> None:
-    if ":" in device:
-        raise UsageError(f"{device} is chosen by CUDA_VISIBLE_DEVICES where pages are trained on")
     from lightseek.train.pages.launch import train_in_processes
     from lightseek.train.pages.loop import train_pages
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from lightseek.config import preset_names, read_toml
+from lightseek.config import preset, preset_names, read_toml
 from lightseek.data.corpus import needed_text
 from lightseek.data.fonts import Face, load_faces
 from lightseek.data.strips import by_family
@@ -74,6 +74,7 @@ def make_pack(
     whole = [data.lines.folder] if data.lines else []
     whole += [data.new.fonts, data.new.text] if data.new else []
     files |= {path: path for name in whole for path in _inside(name).rglob("*") if path.is_file()}
+    preset(wanted.model)  # or it could not be trained there
     files |= {path: path for path in _presets(wanted.model)}
     if start is not None:
         files |= {path: Path("start", path.name) for path in find_model(start).iterdir()}

@@ -882,8 +882,11 @@ def test_the_command_tells_recipes_apart(
     stage, output = str(CONFIGS / "stage1.toml"), ("--device", "cpu")
     on_gpus = ("--processes", "2", "--device", "cuda")
     with monkeypatch.context() as patch:
-        patch.setattr("lightseek.weights.find_device", torch.device)
+        # as on a machine with GPUs, of which a bare name is the first
+        named = {"cuda": "cuda:0"}
+        patch.setattr("lightseek.weights.find_device", lambda n: torch.device(named.get(n, n)))
         assert "accelerate launch --num_processes 2" in run(stage, *on_gpus).output
+        assert "CUDA_VISIBLE_DEVICES" in run(stage, "--device", "cuda:1").output
     assert (
         "nano reads strips, not pages" in run(stage, "--model", "nano", "--set=precision=no").output
     )

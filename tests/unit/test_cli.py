@@ -266,6 +266,8 @@ class TestOutputFolder:
         for name in ("scans/one/a.png", "scans/.thumbs/a.png", "elsewhere/b.jpx"):
             Path(name).write_bytes(Path("blank.png").read_bytes())
         Path("scans/link").symlink_to(Path("elsewhere").resolve())
+        Path("scans/another").symlink_to(Path("scans/one").resolve())
+        os.mkfifo("scans/pipe.png")
         Path("scans/one/back").symlink_to(Path("scans").resolve())
         Path("scans/gone.png").symlink_to("nowhere.png")
         result = run("read", "scans", "-o", "out")

@@ -2,12 +2,14 @@
 
 import io
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from lightseek import cuts
@@ -236,7 +238,15 @@ class TestManySources:
         next(ocr.read_all(sources))
         assert len(taken) == 1
 
-    @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("not enough memory: you tried")])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            MemoryError(),
+            RuntimeError("not enough memory: you tried"),
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+            torch.OutOfMemoryError("MPS backend out of memory"),
+        ],
+    )
     def test_a_page_for_which_memory_does_not_suffice_costs_no_other(
         self,
         ocr: OCR,
@@ -259,6 +269,28 @@ class TestManySources:
         assert failed.status is Status.FAILED
         assert failed.reason is not None
         assert failed.reason.startswith("memory does not suffice for 700 x 80 pixels: ")
+
+    def test_what_a_failed_attempt_held_is_let_go_before_the_next(
+        self, ocr: OCR, pages: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Held:
+            pass
+
+        held: list[weakref.ref[Held]] = []
+
+        def starve(
+            model: LightSeekOCR, tokenizer: Tokenizer, strips: list[np.ndarray], votes: int = 1
+        ) -> list[StripText]:
+            batch = Held()
+            assert all(other() is None for other in held)
+            held.append(weakref.ref(batch))
+            if len(strips) > 2:
+                raise MemoryError
+            return read_strips(model, tokenizer, strips, votes)
+
+        monkeypatch.setattr(ocr_module, "read_strips", starve)
+        assert all(document.ok for document in ocr.read_all(pages))
+        assert len(held) > 2
 
     def test_a_page_that_is_too_large_to_cut_costs_no_other(
         self, ocr: OCR, monkeypatch: pytest.MonkeyPatch

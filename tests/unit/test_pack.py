@@ -8,7 +8,7 @@ import pytest
 
 from lightseek.data.corpus import Corpus
 from lightseek.data.fonts import SHIPPED, load_faces
-from lightseek.errors import UsageError
+from lightseek.errors import ModelError, UsageError
 from lightseek.tokenizer import LATIN
 from lightseek.train.pack import make_pack
 
@@ -109,6 +109,14 @@ def test_what_else_a_recipe_names_comes_along(recipe: Path) -> None:
         assert Path("pack", name).read_bytes() == Path(name).read_bytes()
     assert Path("pack/start/config.json").read_text() == "{}"
     assert "-o run --from start" in Path("pack/run.sh").read_text()
+
+
+def test_presets_that_are_like_each_other_are_refused(recipe: Path) -> None:
+    Path("a.toml").write_text('like = "b.toml"\n')
+    Path("b.toml").write_text('like = "a.toml"\n')
+    recipe.write_text(recipe.read_text().replace('model = "nano"', 'model = "a.toml"'))
+    with pytest.raises(ModelError, match="is like"):
+        make_pack(recipe, Path("pack"))
 
 
 def test_what_is_too_much_is_left_out_evenly(recipe: Path) -> None:

@@ -11,6 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pikepdf
@@ -180,6 +181,20 @@ class TestKindsOfFile:
         pages = list(open_pages(data))
         assert [page.image.width for page in pages if isinstance(page, PageImage)] == [40, 40]
         assert len(pages) == 2
+
+    @pytest.mark.parametrize("value", [(2, 1), (4, 1), (2, "odd")])
+    def test_a_tiff_that_marks_its_pages_wrongly_has_all_of_them(
+        self, value: tuple[int, Any]
+    ) -> None:
+        kind, said = value
+        sheets = [Image.new("L", (40, 20), 255) for _ in range(3)]
+        for sheet in sheets:
+            tags = TiffImagePlugin.ImageFileDirectory_v2()
+            tags.tagtype[254] = kind if isinstance(said, str) else 4
+            tags[254] = said
+            sheet.encoderinfo = {"tiffinfo": tags}
+        data = encode(sheets[0], "TIFF", save_all=True, append_images=sheets[1:])
+        assert len(open_pages(data)) == 3
 
     def test_multi_page_tiff_of_several_modes(self) -> None:
         sheets = [

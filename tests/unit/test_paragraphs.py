@@ -76,8 +76,19 @@ def test_a_mark_that_stands_apart_begins_an_item() -> None:
     def marked(number: float, right: float = 900) -> Row:
         return [segment(105, 112, 100 + 30 * number), segment(150, right, 100 + 30 * number)]
 
-    column = [marked(0), row(1, left=150, right=500), marked(2), marked(3), row(4, left=150)]
+    column = [
+        marked(0),
+        row(1, left=150, right=500),
+        marked(2, right=700),
+        marked(3),
+        row(4, left=150),
+    ]
     assert sizes([*column, row(5, left=150, right=300)]) == [2, 1, 3]
+
+
+def test_full_lines_with_numbers_before_them_are_one_paragraph() -> None:
+    column = [[segment(100, 120, 100 + 30 * i), segment(150, 900, 100 + 30 * i)] for i in range(6)]
+    assert sizes(column) == [6]
 
 
 def test_a_line_that_ends_early_ends_a_paragraph() -> None:

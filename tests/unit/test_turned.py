@@ -100,9 +100,23 @@ def test_figures_that_look_alike_from_any_side_stay_as_they_lie() -> None:
     def read(image: Image.Image, /, most: int | None = None) -> Page:
         return page_of(image, confidence=0.9, text="8")
 
-    page = read_upright(page_of(upright(), confidence=0.8, text="6"), upright(), read)
+    page = read_upright(page_of(upright(), confidence=0.7, text="6"), upright(), read)
     assert page.turned == 0
     assert page.words[0].text == "6"
+
+
+def test_a_page_of_figures_that_makes_no_sense_as_it_lies_is_turned() -> None:
+    def read(image: Image.Image, /, most: int | None = None) -> Page:
+        return page_of(image, confidence=0.9, text="8")
+
+    assert read_upright(page_of(upright(), confidence=0.4), upright(), read).turned == 180
+
+
+def test_a_sure_page_of_figures_is_read_once() -> None:
+    reader = Reader()
+    page = page_of(upright(), confidence=0.9, text="6")
+    assert read_upright(page, upright(), reader) == page
+    assert reader.read == 0
 
 
 def test_a_crop_is_read_once() -> None:

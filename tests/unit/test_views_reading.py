@@ -425,6 +425,7 @@ class TestCommandLine:
             (["--mode", "huge"], "choose one of"),
             (["--ngram", "9"], "write SIZE/WINDOW"),
             (["--pages", "one"], "write for example 1-3,7"),
+            (["--pages", "3-1"], "they count up from 1"),
         ],
     )
     def test_a_slip_is_told_before_a_model_is_looked_for(
