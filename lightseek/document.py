@@ -15,6 +15,8 @@ _BREAK = "  \n"
 """A line end that Markdown keeps."""
 _MARKUP = re.compile(r"<(?=[A-Za-z/!?])|^#(?=#* )", re.MULTILINE)
 """What is printed and would be taken for HTML, or for a heading."""
+_ADDRESS_LINES, _ADDRESS_WIDTH = 5, 0.6
+"""Most lines of an address, and its width over that of a paragraph, at most."""
 _HYPHEN_AT_LINE_END = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad]\n(?=[a-zß-ÿœ])")
 
 
@@ -116,21 +118,26 @@ class Region(_Frozen):
 
         A line that ends though the next word had room, as in verses and addresses, ends here too.
         """
+        return self.markdown_within(self.box.right)
+
+    def markdown_within(self, right: float) -> str:
+        """The same in a column whose lines may go so far to the right."""
         if self.written is not None:
             return self.written
         is_heading = self.label == "heading"
         text = self.lines[0].text if self.lines else ""
         for line, following in itertools.pairwise(self.lines):
-            ends = not is_heading and self._ends_early(line, following)
+            ends = not is_heading and _ends_early(line, following, right)
             text += (_BREAK if ends else "\n") + following.text
         joined = re.sub(r"(?<!  )\n", " ", _HYPHEN_AT_LINE_END.sub("", text))
         flow = _MARKUP.sub(r"\\\g<0>", joined)
         return f"## {flow}" if is_heading else flow
 
-    def _ends_early(self, line: Line, following: Line) -> bool:
-        """Whether the first word of the following line had room on this one."""
-        space = line.box.height / 2  # more than between words
-        return line.box.right + space + following.words[0].box.width < self.box.right
+
+def _ends_early(line: Line, following: Line, right: float) -> bool:
+    """Whether the first word of the following line had room on this one."""
+    space = line.box.height / 2  # more than between words
+    return line.box.right + space + following.words[0].box.width < right
 
 
 class Page(_Frozen):
@@ -162,7 +169,9 @@ class Page(_Frozen):
     @property
     def markdown(self) -> str:
         """Its regions as Markdown, and the reason where it could not be read."""
-        parts = [region.markdown for region in self.regions if region.markdown]
+        parts = [
+            region.markdown_within(self._room(region)) for region in self.regions if region.text
+        ]
         if self.reason is not None:
             parts.append(f"<!-- {self.status}: {self.reason} -->")
         return "\n\n".join(parts)
@@ -171,6 +180,25 @@ class Page(_Frozen):
     def words(self) -> tuple[Word, ...]:
         """Every word in reading order."""
         return tuple(w for region in self.regions for line in region.lines for w in line.words)
+
+    def _room(self, region: Region) -> float:
+        """How far right the lines of a region could have gone.
+
+        An address has lines far shorter than those of the paragraphs that begin at its left edge,
+        and nothing beside it.
+        """
+        own = region.box
+        if not 1 < len(region.lines) <= _ADDRESS_LINES:
+            return own.right
+        height = region.lines[0].box.height
+        room, narrow = own.right, own.width / _ADDRESS_WIDTH
+        for other in (other.box for other in self.regions):
+            level = other.top < own.bottom and other.bottom > own.top
+            if level and other.left >= own.right:
+                return own.right
+            if abs(other.left - own.left) < height and other.width > narrow:
+                room = max(room, other.right)
+        return room
 
 
 class Document(_Frozen):

@@ -4,12 +4,14 @@ from pydantic import ValidationError
 from lightseek.document import Box, Document, Line, Page, Region, Status, Word
 
 
-def region(text: str, *, label: str = "text") -> Region:
+def region(text: str, *, label: str = "text", left: float = 0, top: float = 0) -> Region:
     lines = []
     for row, printed in enumerate(text.split("\n")):
         words = tuple(
             Word(
-                text=word, box=Box(20.5 * i, 10 * row, 20.5 * i + 18, 10 * row + 8), confidence=0.9
+                text=word,
+                box=Box(left + 20.5 * i, top + 10 * row, left + 20.5 * i + 18, top + 10 * row + 8),
+                confidence=0.9,
             )
             for i, word in enumerate(printed.split())
         )
@@ -85,6 +87,15 @@ def test_lines_that_end_though_there_is_room_end_in_markdown() -> None:
     assert (
         region("Fox and\nSons of Bristol", label="heading").markdown == "## Fox and Sons of Bristol"
     )
+
+
+def test_an_address_keeps_its_lines_above_a_wider_paragraph() -> None:
+    address = region("Fox and Sons\nLantern Street")
+    prose = region("once upon a time there was a fox\nwho read all that he could find", top=40)
+    assert page(address, prose).markdown.startswith("Fox and Sons  \nLantern Street\n\nonce upon")
+    beside = region("the column beside it", left=80)
+    for others in ((), (prose, beside), (region("somewhere else\nand no wider", top=40),)):
+        assert page(address, *others).markdown.startswith("Fox and Sons Lantern Street")
 
 
 @pytest.mark.parametrize(
