@@ -135,7 +135,9 @@ class Region(_Frozen):
 
 
 def _ends_early(line: Line, following: Line, right: float) -> bool:
-    """Whether the first word of the following line had room on this one."""
+    """Whether the first word of the following line had room on this one, and is no broken one's."""
+    if _HYPHEN_AT_LINE_END.search(f"{line.text}\n{following.text}"):
+        return False
     space = line.box.height / 2  # more than between words
     return line.box.right + space + following.words[0].box.width < right
 
