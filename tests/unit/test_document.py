@@ -84,8 +84,8 @@ def test_lines_that_end_though_there_is_room_end_in_markdown() -> None:
     assert address.markdown == (
         "Fox and Sons  \n14 Lantern Street, Bristol BS1 4QA  \nat your service for ever"
     )
-    broken = region("of a rea-\nder who reads all that there is\nof it")
-    assert broken.markdown == "of a reader who reads all that there is of it"
+    broken = region("of a rea-\nder\nwho reads all that there is")
+    assert broken.markdown == "of a reader  \nwho reads all that there is"
     assert (
         region("Fox and\nSons of Bristol", label="heading").markdown == "## Fox and Sons of Bristol"
     )
