@@ -9,18 +9,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import cv2
+import torch
 from PIL import Image
 
 from lightseek.blocks import Block, Strip, cut_page
 from lightseek.document import unicode_name
 from lightseek.errors import PageError
-from lightseek.memory import is_short_of_memory
 from lightseek.pages import PageImage, Pages, Source, UnreadablePage, source_name
 
 STRIPS_AT_ONCE = 256
 """Strips gathered from pages before they are read: some five dense pages."""
 PIXELS_AT_ONCE = 64_000_000
 """The same of pixels, those of some fifteen pages: pages of few strips wait in memory too."""
+_SIGNS = (
+    *("not enough memory", "allocate memory", "insufficient memory", "create a primitive"),
+    *("out of memory", "alloc_failed", "bad_alloc"),
+)
+"""What PyTorch, oneDNN, OpenCV and the libraries of GPUs say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,14 @@ def cut_one(page: PageImage) -> Cut:
 
 def _failed(source: str, number: int, reason: str) -> Cut:
     return Cut(unicode_name(source), number, 0, 0, (), 0.0, unicode_name(reason))
+
+
+def is_short_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory could not be had."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError | cv2.error) and any(sign in said for sign in _SIGNS)
 
 
 def too_large(width: int, height: int) -> str:

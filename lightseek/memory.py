@@ -1,19 +1,13 @@
-"""How much memory can still be had on a device, and whether it was that which failed."""
+"""How much memory can still be had on a device."""
 
 import os
 from pathlib import Path
 
-import cv2
 import torch
 
 MEMINFO = Path("/proc/meminfo")
 CONTAINER = Path("/sys/fs/cgroup")
 """Where Linux says what a container may use, in either of its two forms."""
-_SIGNS = (
-    *("not enough memory", "allocate memory", "insufficient memory", "create a primitive"),
-    *("out of memory", "alloc_failed", "bad_alloc"),
-)
-"""What PyTorch, oneDNN, OpenCV and the libraries of GPUs say."""
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -24,14 +18,6 @@ def free_memory(device: torch.device) -> int | None:
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     known = [size for size in (_of_machine(), _of_container()) if size is not None]
     return min(known, default=None)
-
-
-def is_short_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory could not be had."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError | cv2.error) and any(sign in said for sign in _SIGNS)
 
 
 def _of_machine() -> int | None:

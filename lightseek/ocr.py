@@ -21,10 +21,17 @@ from PIL import Image
 
 from lightseek.assembly import assemble_regions
 from lightseek.blocks import Block
-from lightseek.cuts import Cut, cut_all, cut_one, cut_source, too_large, windows
+from lightseek.cuts import (
+    Cut,
+    cut_all,
+    cut_one,
+    cut_source,
+    is_short_of_memory,
+    too_large,
+    windows,
+)
 from lightseek.document import Document, Page, Region, Status, unicode_name
 from lightseek.errors import ModelError, UsageError
-from lightseek.memory import is_short_of_memory
 from lightseek.pages import PageImage, Source, open_pages, page_ranges
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
 from lightseek.readings import StripText, read_carefully

@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -23,14 +24,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float16, Int64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lightseek.config import ModelConfig
 from lightseek.data.dataset import Pairs
 from lightseek.errors import DataError, UsageError
 from lightseek.names import official_name
-from lightseek.shards import find_shards, open_shard
+from lightseek.shards import find_shards, open_shard, write_file
 from lightseek.weights import (
     WEIGHTS,
     empty_model,
@@ -212,7 +212,8 @@ def build_features(
     for path, rows in _shards(folder, key.rows, shard_rows):
         if not _is_whole(path, len(rows)):
             tensors = _encode(encoder, views, rows, key.names, batch_size, on_row)
-            _write(folder, path.name, _saver(tensors), done=rows.start, rows=key.rows)
+            save = partial(write_file, tensors=tensors)
+            _write(folder, path.name, save, done=rows.start, rows=key.rows)
         on_row(rows.stop)
     return Features(folder, key)
 
@@ -303,10 +304,6 @@ def _is_whole(path: Path, rows: int) -> bool:
         return False
 
 
-def _saver(tensors: dict[str, Tensor]) -> Callable[[Path], None]:
-    return lambda path: save_file(tensors, path)
-
-
 def _save_meta(path: Path, key: FeatureKey, shard_rows: int) -> None:
     path.write_text(json.dumps({"key": asdict(key), "shard_rows": shard_rows}, indent=1) + "\n")
 
@@ -318,7 +315,7 @@ def _write(folder: Path, name: str, save: Callable[[Path], None], *, done: int, 
         folder.mkdir(parents=True, exist_ok=True)
         save(unfinished)
         unfinished.replace(folder / name)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise DataError(
             f"{folder} cannot be written, {done} of {rows} rows are kept: make room and start "

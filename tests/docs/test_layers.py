@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "errors",
-    "config document linear memory names ngrams official_fields shards",
+    "config document linear names ngrams official_fields shards",
     "colours hub",
     "pages tokenizer views blocks grounding official",
     "data eval readings",
-    "assembly attention cuts fusion sequences turned",
+    "assembly attention cuts fusion memory sequences turned",
     "relative",
     "encoder decoder language",
     "cross",
