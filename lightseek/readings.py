@@ -130,11 +130,15 @@ def _vote(strips: Sequence[Strip], results: list[StripText], read: Read) -> None
     Where they agree on nothing, there is no text: `is_legible` is asked after this.
     """
     unclear = [i for i, result in enumerate(results) if _is_unclear(result)]
-    fitted = [stretch(strips[i], _fitting_share(results[i])) for i in unclear]
-    views = [stretch(strip, share)[0] for strip, _ in fitted for share in VOTING_WIDTHS]
-    voted = read(views, votes=len(VOTING_WIDTHS)) if views else ()
-    for i, (strip, times), result in zip(unclear, fitted, voted, strict=True):
-        if result.finished and result.text.strip() and not has_lost_place(strip, result):
+    views = [
+        [stretch(strips[i], share * _fitting_share(results[i])) for share in VOTING_WIDTHS]
+        for i in unclear
+    ]
+    images = [image for line in views for image, _ in line]
+    voted = read(images, votes=len(VOTING_WIDTHS)) if images else ()
+    for i, line, result in zip(unclear, views, voted, strict=True):
+        image, times = line[0]
+        if result.finished and result.text.strip() and not has_lost_place(image, result):
             results[i] = _stretched_back(result, times)
 
 
