@@ -12,6 +12,7 @@ boxes become the whole page, and no text is dropped; a reference with text behin
 Knows nothing of models or images.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -112,6 +113,10 @@ def parse_answer(
     for part in _parts(answer):
         boxes = [_to_page(quad, page) for quad in part.quads] or [page]
         text, label = part.text.strip(), part.label.strip()
+        if text and label and not (labelled or part.named):
+            # a line of text that is its own reference, and more behind it
+            regions += [_region("text", box, label) for box in boxes]
+            label = ""
         if text:
             around = boxes[0]
             for box in boxes[1:]:
@@ -152,7 +157,7 @@ class _Part:
 def _parts(answer: str) -> Iterator[_Part]:
     """Walk from mark to mark; one that is never closed ends where its content does."""
     part, inside, stop = _Part(), "", 0
-    for piece in _MARK.split(answer):
+    for piece, after in itertools.pairwise([*_MARK.split(answer), ""]):
         stop += len(piece)
         if piece in ("<|ref|>", "<PAGE>") or (
             piece == "<|det|>" and (part.has_box or part.text.strip())
@@ -165,7 +170,7 @@ def _parts(answer: str) -> Iterator[_Part]:
             part.label += piece
             part.start, part.stop = stop - len(piece), stop
         elif inside == "<|det|>":
-            label, quads, rest = _read_box(piece)
+            label, quads, rest = _read_box(piece, closed=after == "<|/det|>")
             part.named |= bool(label) and not part.label
             part.label = part.label or label
             part.add(rest, stop)
@@ -176,17 +181,19 @@ def _parts(answer: str) -> Iterator[_Part]:
     yield part
 
 
-def _read_box(content: str) -> tuple[str, list[tuple[float, ...]], str]:
-    """The label and boxes that a mark holds, and text behind them if it was not closed."""
+def _read_box(content: str, *, closed: bool) -> tuple[str, list[tuple[float, ...]], str]:
+    """The label and boxes that a mark holds, and text in it: behind a box, or in place of one."""
     mark, newline, rest = content.partition("\n")
     found = _BOXES.match(mark)
-    if found is None:
-        is_label = _is_label(mark.strip())
-        return (mark, [], rest) if is_label else ("", [], content)
-    numbers = [_NUMBER.findall(quad) for quad in _QUADS.findall(found[2])]
+    label = (mark if found is None else found[1]).strip()
+    numbers = [_NUMBER.findall(quad) for quad in _QUADS.findall(found[2])] if found else []
     quads = [tuple(map(float, quad)) for quad in numbers if len(quad) == 4]
-    behind = mark[found.end() :] if quads else ""  # what breaks a box is no text
-    return found[1].strip(), quads, behind + newline + rest
+    if not quads and label and not _is_label(label):
+        return "", [], content
+    behind = mark[found.end() :] if found else ""
+    # what breaks a box is no text, but the text goes on where the box was never closed
+    kept = quads or (not closed and any(map(str.isalpha, behind)))
+    return label, quads, (behind if kept else "") + newline + rest
 
 
 def _to_page(quad: tuple[float, ...], page: Box) -> Box:

@@ -72,6 +72,11 @@ class TestDialects:
             ("text", "zip_code") if is_text else ("zip_code", "")
         )
 
+    def test_a_line_with_more_behind_it(self) -> None:
+        answer = "<|ref|>Total: 9<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|>\nPaid"
+        lines = parse_answer(answer, width=999, height=999, labelled=False)
+        assert [(one.label, one.text) for one in lines] == [("text", "Total: 9"), ("text", "Paid")]
+
     def test_a_thing_that_is_found_twice(self) -> None:
         answer = "<|ref|>the fox<|/ref|><|det|>[[1, 2, 3, 4], [5, 6, 7, 8]]<|/det|>"
         assert [box for _, box, _ in parse(answer)] == [Box(2, 2, 6, 4), Box(10, 6, 14, 8)]
@@ -81,10 +86,15 @@ class TestDialects:
         assert parse(f"<|det|>{label} [1, 2, 3, 4]<|/det|>") == [(label, Box(2, 2, 6, 4), "")]
         assert parse(f"<|det|>{label} [1, 2, 3, 4]<|/det|>x") == [(label, Box(2, 2, 6, 4), "x")]
 
-    @pytest.mark.parametrize("broken", ["[1]", "[1, 2, 3]", "[12, 3"])
-    def test_before_a_broken_box_it_may_be_text(self, broken: str) -> None:
+    @pytest.mark.parametrize("broken", ["[1]", "[1, 2, 3] and so on", "[12, 3", "[a] too"])
+    def test_words_in_place_of_a_box_are_text(self, broken: str) -> None:
         answer = f"<|det|>Dear Sir, see {broken}<|/det|>"
-        assert parse(answer) == [("text", PAGE, "Dear Sir, see")]
+        assert parse(answer) == [("text", PAGE, f"Dear Sir, see {broken}")]
+
+    @pytest.mark.parametrize("before", ["[[100, 200, 300", "text [100, 201,", "[[1, 2, 3]]"])
+    def test_text_goes_on_behind_a_box_that_is_never_closed(self, before: str) -> None:
+        [region] = parse(f"<|ref|>text<|/ref|><|det|>{before} The fox\njumps.")
+        assert region == ("text", PAGE, "The fox\njumps.")
 
     def test_text_in_two_boxes_is_one_region_around_both(self) -> None:
         answer = "<|ref|>text<|/ref|><|det|>[[1, 2, 3, 4], [5, 6, 7, 8]]<|/det|>over two columns"
@@ -148,6 +158,8 @@ class TestBrokenAnswers:
                 assert 0 <= box.left <= box.right <= PAGE.right
                 assert 0 <= box.top <= box.bottom <= PAGE.bottom
             assert any("fox" in text for text in texts(f"{answer}\nfox")), answer
+            unclosed = f"{answer}<|det|>[[1, 2, 3 a fox"
+            assert any("fox" in text for text in texts(unclosed)), unclosed
 
     def test_a_long_broken_answer_takes_no_time(self) -> None:
         began = time.process_time()
