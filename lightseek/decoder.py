@@ -81,9 +81,9 @@ class KvCache:
         if stop > self.room:
             added = -(-(stop - self.room) // GROWTH) * GROWTH
             # zeros: what is hidden must not be a NaN behind its mask
-            self.keys, self.values = (
-                F.pad(stored, (0, 0, 0, added)) for stored in (self.keys, self.values)
-            )
+            # one after the other: both copies at once would double the memory
+            self.keys = F.pad(self.keys, (0, 0, 0, added))
+            self.values = F.pad(self.values, (0, 0, 0, added))
         if stop == self.room:
             return bias
         seen = self.keys.new_zeros(1, stop) if bias is None else bias

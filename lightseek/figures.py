@@ -8,7 +8,7 @@ from PIL import Image
 
 from lightseek.document import Document, Page, Region
 from lightseek.grounding import is_figure
-from lightseek.pages import PageImage, Source, open_pages
+from lightseek.pages import DEFAULT_DPI, PageImage, Source, open_pages
 
 
 def crop_figures(
@@ -17,7 +17,7 @@ def crop_figures(
     target: Path,
     *,
     beside: Path,
-    dpi: int = 200,
+    dpi: int = DEFAULT_DPI,
     password: str | None = None,
 ) -> Document:
     """Save every figure as an image of its own, and show it in the Markdown.

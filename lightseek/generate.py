@@ -30,7 +30,8 @@ KEPT_SHARE = 0.75
 class Decoding:
     """How the next token is chosen."""
 
-    max_tokens: int
+    max_tokens: int | tuple[int, ...]
+    """Most tokens, the end token counted, of every prompt or of each."""
     temperature: float = 0.0
     """0 takes the likeliest token; above, tokens are drawn."""
     top_k: int | None = None
@@ -49,7 +50,7 @@ class Decoding:
             raise UsageError("beam search does not sample: leave out the temperature or the beams")
         if self.votes > 1 and (self.beams > 1 or self.temperature > 0):
             raise UsageError("votes choose the likeliest token: leave out temperature and beams")
-        if min(self.max_tokens, self.beams, self.votes) < 1 or self.temperature < 0:
+        if min(*self.limits(1), self.beams, self.votes) < 1 or self.temperature < 0:
             raise UsageError("max_tokens, beams and votes start at 1, the temperature at 0")
         if (self.top_k is not None and self.top_k < 1) or (
             self.top_p is not None and self.top_p <= 0
@@ -57,6 +58,12 @@ class Decoding:
             raise UsageError("top_k starts at 1, top_p above 0: leave them out to draw among all")
         if self.temperature == 0 and (self.top_k, self.top_p) != (None, None):
             raise UsageError("top_k and top_p are for drawing tokens: give a temperature above 0")
+
+    def limits(self, prompts: int) -> tuple[int, ...]:
+        """Most tokens of each of so many prompts."""
+        return (
+            self.max_tokens if isinstance(self.max_tokens, tuple) else (self.max_tokens,) * prompts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +118,8 @@ def generate(
     if decoding.beams > 1:
         pads = [None] * len(prompt) if padding is None else [row[None] for row in padding]
         return [
-            _beam_search(model, row[None], eos_id, decoding, pad)
-            for row, pad in zip(prompt, pads, strict=True)
+            _beam_search(model, row[None], eos_id, decoding, limit, pad)
+            for row, pad, limit in zip(prompt, pads, decoding.limits(len(prompt)), strict=True)
         ]
     read = [_nothing(model) for _ in prompt]
     for step in generate_steps(model, prompt, eos_id, decoding, padding):
@@ -153,13 +160,15 @@ def generate_steps(
     """
     if decoding.beams > 1:
         raise UsageError("beam search cannot be streamed: leave out the beams, or use generate")
-    state: Sequences = model.decoder.begin(prompt, decoding.max_tokens, padding)
+    limits = torch.tensor(decoding.limits(len(prompt)), device=prompt.device)
+    most = max(decoding.limits(len(prompt)))
+    state: Sequences = model.decoder.begin(prompt, most, padding)
     draw = torch.Generator(device=prompt.device).manual_seed(decoding.seed)
     rows = torch.arange(len(prompt), device=prompt.device)
     reading = torch.ones_like(rows, dtype=torch.bool)
     written: list[list[int]] = [[] for _ in rows]
     hidden = state.prefill()
-    for count in range(1, decoding.max_tokens + 1):
+    for count in range(1, most + 1):
         predicted = model.predict(hidden)
         scores = predicted.what
         if decoding.votes > 1:
@@ -175,9 +184,9 @@ def generate_steps(
         if decoding.ban is not None:
             for row, token in zip(rows.tolist(), ids.tolist(), strict=True):
                 written[row].append(token)
-        reading &= ids != eos_id
+        reading &= (ids != eos_id) & (count < limits[rows])
         kept = reading.nonzero()[:, 0]
-        if len(kept) == 0 or count == decoding.max_tokens:
+        if len(kept) == 0:
             return
         if len(kept) <= len(rows) * KEPT_SHARE:
             rows, ids, reading = rows[kept], ids[kept], reading[kept]
@@ -257,14 +266,15 @@ def _beam_search(
     prompt: Float[Tensor, "1 P D"],
     eos_id: int,
     decoding: Decoding,
+    max_tokens: int,
     padding: Bool[Tensor, "1 P"] | None,
 ) -> Generated:
     """The sequence of the highest mean log-probability among those explored."""
-    state: Sequences = model.decoder.begin(prompt, decoding.max_tokens, padding)
+    state: Sequences = model.decoder.begin(prompt, max_tokens, padding)
     hidden = state.prefill()
     beams = [_Beam(_nothing(model), 0.0)]
     done: list[_Beam] = []
-    for _ in range(decoding.max_tokens):
+    for _ in range(max_tokens):
         predicted = model.predict(hidden)
         bins, centres = _places(model, predicted)
         logprobs = predicted.what.float().log_softmax(-1)

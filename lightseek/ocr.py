@@ -32,19 +32,22 @@ from lightseek.cuts import (
 )
 from lightseek.document import Document, Page, Region, Status, unicode_name
 from lightseek.errors import ModelError, UsageError
-from lightseek.pages import PageImage, Source, open_pages, page_ranges
+from lightseek.pages import DEFAULT_DPI, PageImage, Source, open_pages, page_ranges
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
 from lightseek.readings import StripText, read_carefully
 from lightseek.turned import read_upright
 from lightseek.views import MODES, make_views
 from lightseek.weights import default_dtype, find_device, load_model
 
+PAGES_AT_ONCE = 4
+"""Pages that models of the official family read together."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
     """How sources are opened, and what models of the official family are asked."""
 
-    dpi: int = 200
+    dpi: int = DEFAULT_DPI
     """Dots per inch at which PDF pages are rendered."""
     pages: str | None = None
     """Pages to read, such as `1-3,7`."""
@@ -56,7 +59,7 @@ class Reading:
     """Tokens after which a page is given up; none is as many as the model has positions."""
     max_tiles: int | None = None
     """Most tiles of a page; none is as many as the mode allows."""
-    batch: int = 4
+    batch: int = PAGES_AT_ONCE
     """Pages that models of the official family read together; each takes memory of its own."""
     ngram: str | None = None
     """`SIZE/WINDOW` of tokens that may not repeat, or `off`; none is the model's own ban."""
@@ -105,13 +108,13 @@ class OCR:
         source: Source,
         *,
         mode: str | None = None,
-        dpi: int = 200,
+        dpi: int = DEFAULT_DPI,
         pages: str | None = None,
         password: str | None = None,
         prompt: str | None = None,
         max_tokens: int | None = None,
         max_tiles: int | None = None,
-        batch: int = 4,
+        batch: int = PAGES_AT_ONCE,
         ngram: str | None = None,
     ) -> Document:
         """Read one file, image or array.
@@ -136,7 +139,16 @@ class OCR:
             PageError: If the source as a whole cannot be opened.
             UsageError: If an argument makes no sense.
         """
-        reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch, ngram)
+        reading = Reading(
+            dpi=dpi,
+            pages=pages,
+            password=password,
+            prompt=prompt,
+            max_tokens=max_tokens,
+            max_tiles=max_tiles,
+            batch=batch,
+            ngram=ngram,
+        )
         look = self._find_look(mode, reading)
         opened = open_pages(source, dpi=dpi, pages=pages, password=password)
         cuts = cut_all(opened, whole=self.reads_views)
@@ -213,7 +225,7 @@ class OCR:
     def _read_cut(self, cuts: Iterable[Cut]) -> Iterator[tuple[Cut, Page]]:
         """Read cut pages, some hundred strips at a time."""
         for group in windows(cuts):
-            yield from _read_sparingly(self._read_group, group)
+            yield from _read_sparingly(self._read_group, group, _too_large)
 
     def _read_group(self, group: list[Cut]) -> list[tuple[Cut, Page]]:
         started = time.perf_counter()
@@ -249,14 +261,14 @@ class OCR:
         for cut in cuts:
             waiting.append(cut)
             if sum(c.image is not None for c in waiting) == batch:
-                yield from _read_sparingly(read, waiting)
+                yield from _read_sparingly(read, waiting, _sees_too_much)
                 waiting = []
-        yield from _read_sparingly(read, waiting)
+        yield from _read_sparingly(read, waiting, _sees_too_much)
 
     def _read_images(self, look: Look, cuts: list[Cut]) -> list[tuple[Cut, Page]]:
         started = time.perf_counter()
         images = [cut.image for cut in cuts if cut.image is not None]
-        views = [make_views(image, look.mode, max_tiles=look.max_tiles) for image in images]
+        views = [make_views(image, look.mode) for image in images]
         answers = iter(read_views(self.model, self.tokenizer, views, look) if views else [])
         seconds = (time.perf_counter() - started) / max(1, len(images))
         return [
@@ -266,7 +278,9 @@ class OCR:
 
 
 def _read_sparingly(
-    read: Callable[[list[Cut]], list[tuple[Cut, Page]]], group: list[Cut]
+    read: Callable[[list[Cut]], list[tuple[Cut, Page]]],
+    group: list[Cut],
+    why: Callable[[Cut], str],
 ) -> Iterator[tuple[Cut, Page]]:
     """Read pages together; where memory does not suffice, each by itself, and fail those left."""
     done: list[tuple[Cut, Page]] | None = None
@@ -280,10 +294,19 @@ def _read_sparingly(
         yield from done
     elif len(group) > 1:
         for cut in group:
-            yield from _read_sparingly(read, [cut])
+            yield from _read_sparingly(read, [cut], why)
     else:
         [cut] = group
-        yield cut, _page(replace(cut, blocks=(), reason=too_large(cut.width, cut.height)))
+        yield cut, _page(replace(cut, blocks=(), reason=why(cut)))
+
+
+def _too_large(cut: Cut) -> str:
+    return too_large(cut.width, cut.height)
+
+
+def _sees_too_much(cut: Cut) -> str:
+    """Whatever the size of a page, a mode makes views of one size."""
+    return "memory does not suffice: choose a smaller mode, fewer tiles, or fewer tokens"
 
 
 def _assembled(cut: Cut, texts: list[StripText], seconds: float) -> Page:

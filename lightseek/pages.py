@@ -23,6 +23,8 @@ from lightseek.colours import MAX_PIXELS, image_of, upright_rgb
 from lightseek.errors import PageError, UsageError
 
 # Those that Pillow has at hand come first: looking for another imports all its plugins.
+DEFAULT_DPI = 200
+"""At which pages of PDFs are rendered unless told otherwise."""
 _IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 SUFFIX = re.compile(
     r"\.(a?png|jpe|jpe?g|jfif|mpo|bmp|gif|p[bgpn]m|tiff?|webp|jp2|j2[kc]|jp[cfx]|pdf)", re.I
@@ -97,7 +99,7 @@ class Pages:
 
 
 def open_pages(
-    source: Source, *, dpi: int = 200, pages: str | None = None, password: str | None = None
+    source: Source, *, dpi: int = DEFAULT_DPI, pages: str | None = None, password: str | None = None
 ) -> Pages:
     """Find the pages of a file without rendering any.
 
@@ -115,7 +117,7 @@ def open_pages(
         UsageError: If an argument makes no sense for any file.
     """
     if dpi < 1:
-        raise UsageError(f"{dpi} dpi cannot be rendered: 200 suits most pages")
+        raise UsageError(f"{dpi} dpi cannot be rendered: {DEFAULT_DPI} suits most pages")
     name, open_book = _find(source, dpi=dpi, password=password)
     with _decoders():
         book = open_book()

@@ -31,7 +31,7 @@ from lightseek.model import LightSeekOCR
 from lightseek.ngrams import find_ban
 from lightseek.readings import StripText
 from lightseek.tokenizer import Tokenizer
-from lightseek.views import Mode, PageViews, as_looked_at, find_mode
+from lightseek.views import Mode, PageViews, as_looked_at, find_mode, with_most_tiles
 
 PX_PER_CHARACTER = 4 * STRIP_HEIGHT
 """No printed character of a strip of one line is narrower on average than 4 px: bounds the
@@ -67,12 +67,13 @@ def read_strips(
     results: dict[int, StripText] = {}
     for start in range(0, len(order), DECODED_AT_ONCE // votes):
         part = order[start : start + DECODED_AT_ONCE // votes]
-        limits = [strips[i].size // PX_PER_CHARACTER + SPARE_TOKENS for i in part]
+        rows = [i for i in part for _ in range(votes)]
+        limits = tuple(strips[i].size // PX_PER_CHARACTER + SPARE_TOKENS for i in rows)
         prompt, padding = pad_left([prompts[i + j] for i in part for j in range(votes)])
-        decoding = Decoding(max_tokens=limits[-1], votes=votes)
+        decoding = Decoding(max_tokens=limits, votes=votes)
         read = generate(model, prompt, tokenizer.eos_id, decoding, padding)[::votes]
-        for i, result, limit in zip(part, read, limits, strict=True):
-            results[i] = _strip_text(tokenizer, result, limit)
+        for i, result in zip(part, read, strict=True):
+            results[i] = _strip_text(tokenizer, result)
     return [results[i] for i in range(0, len(strips), votes)]
 
 
@@ -107,18 +108,16 @@ def to_views(pixels: UInt8[Tensor, "V Y X"]) -> Float[Tensor, "V 1 Y X"]:
     return views.contiguous(memory_format=torch.channels_last)
 
 
-def _strip_text(tokenizer: Tokenizer, result: Generated, limit: int) -> StripText:
-    """What was read, up to the tokens that a strip of its width may hold."""
+def _strip_text(tokenizer: Tokenizer, result: Generated) -> StripText:
     # a special token that a poor model writes is no character
-    ids = result.ids[:limit]
-    kept = [i for i, token in enumerate(ids) if token not in tokenizer.special_ids]
+    kept = [i for i, token in enumerate(result.ids) if token not in tokenizer.special_ids]
     nowhere = (math.nan, math.nan)
-    places = [nowhere] * len(ids) if result.places is None else result.places
+    places = [nowhere] * len(result.ids) if result.places is None else result.places
     return StripText(
-        tokenizer.decode(ids),
+        tokenizer.decode(result.ids),
         np.exp(np.array(result.logprobs, dtype=np.float32)[kept]),
         np.array(places, dtype=np.float32).reshape(-1, 2)[kept],
-        result.finished and len(result.ids) < limit,
+        result.finished,
     )
 
 
@@ -127,7 +126,6 @@ class Look:
     """How a model looks at a whole page, and what it is asked."""
 
     mode: Mode
-    max_tiles: int | None
     prompt: str
     decoding: Decoding
 
@@ -157,13 +155,8 @@ def find_look(
     chosen = as_looked_at(find_mode(mode or config.mode), config.decoder.sliding_window)
     if not config.decoder.row_marks and (prompt is not None or chosen.tile_px is not None):
         raise UsageError(f"{config.name} takes no prompt and no tiles: leave out prompt and mode")
-    if max_tiles is not None and (chosen.tile_px is None or max_tiles < 2):
-        raise UsageError(
-            f"max_tiles is {max_tiles}, mode {chosen.name}: tiles start at 2, in gundam"
-        )
     return Look(
-        mode=chosen,
-        max_tiles=max_tiles,
+        mode=chosen if max_tiles is None else with_most_tiles(chosen, max_tiles),
         prompt=find_prompt(own_prompt if prompt is None else prompt),
         decoding=Decoding(
             max_tokens=config.decoder.max_positions if max_tokens is None else max_tokens,
@@ -214,8 +207,9 @@ def read_views(
         look: What it is asked.
 
     Returns:
-        One answer a page, the same as if it were read alone; without text where page and prompt
-        leave no room for any.
+        One answer a page, in float32 the same as if it were read alone: where numbers have fewer
+        digits, another sum of them may tip the balance between two tokens. Without text where
+        page and prompt leave no room for any.
     """
     seen = encode_pages(model, pages)
     prompts = [make_prompt(model, tokenizer, visual, look.prompt)[0] for visual in seen]
@@ -230,34 +224,29 @@ def _answers(
     model: LightSeekOCR, tokenizer: Tokenizer, prompts: Sequence[Float[Tensor, "_ D"]], look: Look
 ) -> list[Answer]:
     most = model.config.decoder.max_positions
-    taken = (model.config.positions(len(prompt)) for prompt in prompts)
-    rooms = [min(look.decoding.max_tokens, most - length) for length in taken]
+    rooms = (most - model.config.positions(len(prompt)) for prompt in prompts)
+    limits = zip(rooms, look.decoding.limits(len(prompts)), strict=True)
     together, padding = pad_left(prompts)
-    decoding = replace(look.decoding, max_tokens=max(rooms))
+    decoding = replace(look.decoding, max_tokens=tuple(map(min, limits)))
     results = generate(model, together, tokenizer.eos_id, decoding, padding)
     labelled = is_labelled(look.prompt)
-    return [
-        _answer(tokenizer, found, room, labelled=labelled)
-        for found, room in zip(results, rooms, strict=True)
-    ]
+    return [_answer(tokenizer, found, labelled=labelled) for found in results]
 
 
 def _no_answer(length: int, most: int) -> Answer:
     reason = (
         f"page and prompt take {length} positions and the model has {most}: "
-        "allow fewer tiles, or cut the prompt"
+        "choose a smaller mode or fewer tiles, or cut the prompt"
     )
     return Answer("", finished=False, reason=reason)
 
 
-def _answer(tokenizer: Tokenizer, found: Generated, room: int, *, labelled: bool) -> Answer:
-    """What was written, up to the tokens that a page has room for."""
-    ids = found.ids[:room]
+def _answer(tokenizer: Tokenizer, found: Generated, *, labelled: bool) -> Answer:
     return Answer(
-        text=tokenizer.decode_marked(ids),
-        finished=found.finished and len(found.ids) < room,
-        ends=tokenizer.ends_marked(ids),
-        probabilities=[math.exp(logprob) for logprob in found.logprobs[:room]],
+        text=tokenizer.decode_marked(found.ids),
+        finished=found.finished,
+        ends=tokenizer.ends_marked(found.ids),
+        probabilities=[math.exp(logprob) for logprob in found.logprobs],
         labelled=labelled,
     )
 

@@ -138,42 +138,40 @@ class PageViews:
     page: View
 
 
-def make_views(image: Image.Image, mode: Mode, *, max_tiles: int | None = None) -> PageViews:
-    """Look at a page as the mode says.
-
-    Args:
-        image: The page, RGB.
-        mode: One of `MODES`.
-        max_tiles: Most tiles, in place of the mode's own number.
+def with_most_tiles(mode: Mode, most: int) -> Mode:
+    """The mode with so many tiles of a page at most.
 
     Raises:
-        UsageError: If the page needs tiles and fewer than two are allowed.
+        UsageError: If it has no tiles, or there are fewer than two.
     """
+    if mode.tile_px is None:
+        raise UsageError(f"mode {mode.name} has no tiles to limit: choose gundam")
+    if most < 2:  # one tile would only repeat the page view
+        raise UsageError(f"max_tiles is {most}: allow 2 or more, or choose a mode without tiles")
+    return replace(mode, max_tiles=most)
+
+
+def make_views(image: Image.Image, mode: Mode) -> PageViews:
+    """Look at a page, RGB, as the mode says."""
     assert image.mode == "RGB", f"a page is RGB, not {image.mode}"
-    grid = choose_grid(image.width, image.height, mode, max_tiles=max_tiles)
+    grid = choose_grid(image.width, image.height, mode)
     tiles = _tiles(image, grid, mode.tile_px)
     return PageViews(tiles=tiles, grid=grid, page=_page_view(image, mode))
 
 
-def choose_grid(width: int, height: int, mode: Mode, *, max_tiles: int | None = None) -> Grid:
+def choose_grid(width: int, height: int, mode: Mode) -> Grid:
     """The tile grid whose shape is nearest to that of a page of so many pixels.
 
     Among equally near grids a larger one is taken only if the page has more than half its pixels.
-    `UNTILED` if the mode has no tiles, or the page is too small. Arguments as for `make_views`.
-
-    Raises:
-        UsageError: If the page needs tiles and fewer than two are allowed.
+    `UNTILED` if the mode has no tiles, or the page is too small.
     """
     if mode.tile_px is None or max(width, height) <= (mode.untiled_px or mode.tile_px):
         return UNTILED
-    most = mode.max_tiles if max_tiles is None else max_tiles
-    if most < 2:  # one tile would only repeat the page view
-        raise UsageError(f"max_tiles is {most}: allow 2 or more, or choose a mode without tiles")
 
     def gap(grid: Grid) -> float:
         return abs(width / height - grid.cols / grid.rows)
 
-    grids = [grid for grid in tile_grids(most) if grid != UNTILED]
+    grids = [grid for grid in tile_grids(mode.max_tiles) if grid != UNTILED]
     nearest, *others = sorted(grids, key=lambda grid: (gap(grid), grid.num_places))
     equal = (grid for grid in others if gap(grid) == gap(nearest))
     larger = [g for g in equal if 2 * width * height > g.num_places * mode.tile_px**2]

@@ -4,7 +4,7 @@ import errno
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from rich.console import Console
@@ -54,6 +54,16 @@ def written_ban(context: object, option: object, value: str | None) -> str | Non
     return value
 
 
+def enough_tiles(context: click.Context, option: object, value: int | None) -> int | None:
+    """Tiles that the named mode can have: told before a model is fetched, as well."""
+    from lightseek.views import BLOCKS, find_mode, with_most_tiles
+
+    mode = context.params.get("mode")
+    if value is not None and mode not in (None, BLOCKS):
+        with_most_tiles(find_mode(mode), value)
+    return value
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
@@ -90,7 +100,10 @@ def written_ban(context: object, option: object, value: str | None) -> str | Non
     help="At which PDF pages are rendered.",
 )
 @click.option(
-    "--mode", callback=known_mode, help="How pages are cut into views. [default: the model's own]"
+    "--mode",
+    callback=known_mode,
+    is_eager=True,
+    help="How pages are cut into views. [default: the model's own]",
 )
 @click.option(
     "--prompt",
@@ -102,7 +115,11 @@ def written_ban(context: object, option: object, value: str | None) -> str | Non
     "--max-tokens", type=click.IntRange(min=1), metavar="N", help="End a page after N tokens."
 )
 @click.option(
-    "--max-tiles", type=click.IntRange(min=2), metavar="N", help="Most tiles of a page, in gundam."
+    "--max-tiles",
+    type=click.IntRange(min=2),
+    metavar="N",
+    callback=enough_tiles,
+    help="Most tiles of a page, in gundam.",
 )
 @click.option(
     "--ngram",
@@ -138,19 +155,12 @@ def read(
     skip_existing: bool,
     shard: tuple[int, int] | None,
     format_: str,
-    pages: str | None,
-    password: str | None,
-    dpi: int,
     mode: str | None,
-    prompt: str | None,
-    max_tokens: int | None,
-    max_tiles: int | None,
-    ngram: str | None,
-    batch: int,
     figures: Path | None,
     model: str,
     device: str | None,
     dtype: str | None,
+    **asked: Any,
 ) -> None:
     """Read pages: images and PDFs, folders of them, - for stdin.
 
@@ -171,7 +181,7 @@ def read(
         return
     from lightseek.ocr import Reading
 
-    reading = Reading(dpi, pages, password, prompt, max_tokens, max_tiles, batch, ngram)
+    reading = Reading(**asked)
     ocr = stderr.load_reader(model, device, dtype)
     failed = False
     with progress_bar() as bar:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lightseek import cli
 from lightseek.cli.files import write_whole
+from lightseek.cli.read import read as reading_command
 from lightseek.data.fonts import SHIPPED
 from lightseek.document import Document, Page, Status
 from lightseek.eval.report import Report
-from lightseek.ocr import OCR
+from lightseek.ocr import OCR, Reading
 
 TEXT = "Hello world"
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -114,6 +116,11 @@ class TestRead:
     def test_mode(self, run: Run) -> None:
         assert run("read", "blank.png", "--mode", "blocks").exit_code == 0
         assert_refused(run("read", "blank.png", "--mode", "tiny"), "leave the mode out")
+
+
+def test_what_is_not_asked_is_as_from_python() -> None:
+    given = reading_command.make_context("read", ["page.png"]).params
+    assert Reading(**{field.name: given[field.name] for field in fields(Reading)}) == Reading()
 
 
 class TestStreams:

@@ -240,6 +240,22 @@ def test_a_text_without_end_is_cut_and_says_so(chain: Chain) -> None:
         assert [result.finished for result in found] == [limit > 4, limit > 3, True]
 
 
+@pytest.mark.parametrize("beams", [1, 2])
+def test_each_prompt_ends_at_its_own_limit(model: LightSeekOCR, beams: int) -> None:
+    prompts, limits = torch.randn(6, 5, 32), (3, 12, 5, 1, 12, 8)
+    eos_id = ending(model, prompts, 12)
+    found = generate(model, prompts, eos_id, Decoding(max_tokens=limits, beams=beams))
+    for result, prompt, limit in zip(found, prompts, limits, strict=True):
+        decoding = Decoding(max_tokens=limit, beams=beams)
+        assert_same(result, *generate(model, prompt[None], eos_id, decoding))
+
+
+def test_no_step_is_taken_for_prompts_that_came_to_their_limits(chain: Chain) -> None:
+    model = chain([[0.0, 1.0], [0.0, 1.0]])
+    steps = [*generate_steps(model, ask(model, 1, 1), NEVER, Decoding(max_tokens=(1, 4)))]
+    assert [step.rows.tolist() for step in steps] == [[0, 1], [1], [1], [1]]
+
+
 STEPS = [
     [0.0, 0.4, 0.3, 0.2, 0.1],
     [0.1, 0.2, 0.5, 0.1, 0.1],

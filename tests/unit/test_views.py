@@ -23,6 +23,7 @@ from lightseek.views import (
     num_valid_tokens,
     num_visual_tokens,
     token_sheets,
+    with_most_tiles,
 )
 
 LETTER = (1275, 1650)
@@ -159,7 +160,7 @@ def test_grid_is_the_official_one(name, most):
     shapes = [(5, 4), (5, 2), (3, 4), (2, 1)]  # two grids as near, or one twice as fine
     ties = [(a * k, b * k) for a, b in shapes for k in range(90, 900, 50)]
     for width, height in [*EXTREMES, LETTER, *random_sizes(40), *ties]:
-        chosen = choose_grid(width, height, mode, max_tiles=most)
+        chosen = choose_grid(width, height, with_most_tiles(mode, most))
         assert chosen == official_grid(width, height, mode.tile_px, most), (width, height)
 
 
@@ -185,7 +186,7 @@ def test_grid_is_the_official_one(name, most):
     ],
 )
 def test_grid_of(size, most, grid):
-    assert choose_grid(*size, MODES["gundam"], max_tiles=most) == grid
+    assert choose_grid(*size, with_most_tiles(MODES["gundam"], most)) == grid
 
 
 def test_nine_tiles_unless_told_otherwise():
@@ -241,7 +242,7 @@ def test_a_page_thinner_than_a_pixel_is_still_seen():
 )
 def test_tiles_are_the_stretched_page_cut_row_by_row(name, side, size):
     page = noise(size)
-    views = make_views(page, MODES[name], max_tiles=6)
+    views = make_views(page, with_most_tiles(MODES[name], 6))
     if max(size) <= side:
         assert views.tiles == ()
         assert views.grid == (1, 1)
@@ -261,7 +262,7 @@ def test_tiles_are_the_stretched_page_cut_row_by_row(name, side, size):
 @pytest.mark.parametrize("size", [*EXTREMES, LETTER])
 def test_views_cover_the_page_and_boxes_go_to_each_and_come_back(mode, size):
     width, height = size
-    views = make_views(Image.new("RGB", size, "white"), mode, max_tiles=6)
+    views = make_views(Image.new("RGB", size, "white"), mode)
     whole = Box(0, 0, mode.page_px, mode.page_px)
     assert views.page.box_to_page(whole) == pytest.approx((0, 0, width, height))
     if views.tiles:
@@ -318,4 +319,6 @@ def test_unknown_mode_is_told_the_modes():
 @pytest.mark.parametrize("most", [1, 0, -3])
 def test_too_few_tiles(most):
     with pytest.raises(UsageError, match="2 or more"):
-        make_views(noise(LETTER), MODES["gundam"], max_tiles=most)
+        with_most_tiles(MODES["gundam"], most)
+    with pytest.raises(UsageError, match="mode base has no tiles"):
+        with_most_tiles(MODES["base"], 4)

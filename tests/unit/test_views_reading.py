@@ -124,7 +124,8 @@ class TestLooks:
     def test_published_defaults(self, ocr: OCR) -> None:
         look = self.look(ocr)
         assert look.prompt == "<image>\n<|grounding|>Convert the document to markdown."
-        assert (look.mode.name, look.max_tiles) == ("gundam", None)
+        assert look.mode == replace(SMALL, name="gundam")
+        assert self.look(ocr, max_tiles=4).mode.max_tiles == 4
         assert look.decoding.max_tokens == 8192
         assert look.decoding.temperature == 0
         assert look.decoding.ban == NgramBan(size=30, window=90)
@@ -157,7 +158,7 @@ class TestLooks:
             ({"prompt": "Free OCR."}, "needs one <image>"),
             ({"prompt": ""}, "needs one <image>"),
             ({"max_tokens": 0}, "max_tokens"),
-            ({"max_tiles": 1}, "tiles start at 2"),
+            ({"max_tiles": 1}, "allow 2 or more"),
         ],
     )
     def test_what_makes_no_sense_is_refused(
@@ -170,7 +171,7 @@ class TestLooks:
         monkeypatch.undo()
         with pytest.raises(UsageError, match="no mode 'huge': choose one of tiny"):
             ocr.read(picture(9, 9), mode="huge")
-        with pytest.raises(UsageError, match="max_tiles is 3, mode base"):
+        with pytest.raises(UsageError, match="mode base has no tiles"):
             ocr.read(picture(9, 9), mode="base", max_tiles=3)
 
 
@@ -292,14 +293,14 @@ class TestReading:
         model = LightSeekOCR(replace(ocr.model.config, decoder=decoder)).eval()
         monkeypatch.setattr(ocr, "model", model)
 
-        def look_closely(image: Image.Image, mode: Any, max_tiles: int | None) -> PageViews:
+        def look_closely(image: Image.Image, mode: Any) -> PageViews:
             return PageViews(tiles=(), grid=Grid(1, 1), page=View(image, np.eye(2, 3)))
 
         monkeypatch.setattr(ocr_module, "make_views", look_closely)
         pages = [picture(128, 128), picture(384, 384), picture(128, 64)]
         read = [*ocr.read_all(pages, reading=Reading(prompt="free"))]
         assert [d.ok for d in read] == [True, False, True]
-        assert "and the model has 40: allow fewer tiles" in str(read[1].pages[0].reason)
+        assert "and the model has 40: choose a smaller mode" in str(read[1].pages[0].reason)
         assert (read[1].pages[0].width, read[1].pages[0].height) == (384, 384)
 
     @pytest.mark.parametrize("window", [None, 3])
