@@ -35,6 +35,11 @@ class ReadImage(Protocol):
         ...
 
 
+def turn(image: Image.Image, degrees: int) -> Image.Image:
+    """A page turned clockwise by 90, 180 or 270 degrees."""
+    return image.transpose(_TURNS[degrees])
+
+
 def read_upright(page: Page, image: Image.Image, read: ReadImage) -> Page:
     """A page as it was read, or as it is read when it is turned, if that is clear.
 
@@ -52,8 +57,8 @@ def read_upright(page: Page, image: Image.Image, read: ReadImage) -> Page:
     if not suspect or min(image.size) < _LEAST_PX:
         return page
     seconds = page.seconds
-    for degrees, transpose in _TURNS.items():
-        turned = image.transpose(transpose)
+    for degrees in _TURNS:
+        turned = turn(image, degrees)
         found = read(turned, most=_TRIED)
         seconds += found.seconds
         if _is_clear(found, short=doubtful):

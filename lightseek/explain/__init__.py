@@ -19,6 +19,7 @@ from lightseek.explain.attention import Gaze, find_gazes
 from lightseek.explain.sight import Question, Sight, find_sight
 from lightseek.ocr import OCR
 from lightseek.pages import UnreadablePage, open_pages
+from lightseek.turned import turn
 
 __all__ = ["Explanation", "Gaze", "Sight", "explain"]
 
@@ -31,6 +32,7 @@ class Explanation:
     config: ModelConfig
     """Of the model that read it."""
     image: Image.Image
+    """The page, upright."""
     page: Page
     sight: Sight
     layers: dict[str, int]
@@ -73,13 +75,20 @@ def explain(
     if prompt is None and ocr.model.config.decoder.row_marks:
         # without marks the text that is followed is all that the model wrote
         question = Question(mode=mode, max_tokens=max_tokens, prompt="free")
-    document = ocr.read(
-        shown.image, mode=question.mode, prompt=question.prompt, max_tokens=question.max_tokens
-    )
-    [read] = document.pages
-    sight = find_sight(ocr.model, ocr.tokenizer, shown.image, read, question)
+
+    def read_page(image: Image.Image) -> Page:
+        [read] = ocr.read(
+            image, mode=question.mode, prompt=question.prompt, max_tokens=question.max_tokens
+        ).pages
+        return read
+
+    image, read = shown.image, read_page(shown.image)
+    if read.turned:  # what was seen of it, and is shown, is the page upright
+        image = turn(image, read.turned)
+        read = read_page(image)
+    sight = find_sight(ocr.model, ocr.tokenizer, image, read, question)
     layers, gazes = find_gazes(ocr.model, ocr.tokenizer, sight, layer=layer)
     read = read.model_copy(update={"number": page})
     config = ocr.model.config
     source = unicode_name(opened.source)
-    return Explanation(source, config, shown.image, read, sight, layers, gazes)
+    return Explanation(source, config, image, read, sight, layers, gazes)

@@ -80,6 +80,13 @@ class TestStrips:
         for strip, words in split:
             assert all(strip.box.iou(word.box) > 0 for word in words)
 
+    def test_a_page_on_its_side_is_shown_upright(
+        self, nano: OCR, letter: Image.Image, told: Explanation
+    ) -> None:
+        found = explain(nano, letter.transpose(Image.Transpose.ROTATE_90))
+        assert found.image.size == letter.size
+        assert [gaze.text for gaze in found.gazes] == [gaze.text for gaze in told.gazes]
+
     def test_a_line_of_several_strips(self, nano: OCR) -> None:
         page = Image.new("RGB", (1700, 60), "white")
         draw = ImageDraw.Draw(page)
