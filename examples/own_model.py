@@ -11,7 +11,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from lightseek import LightSeekOCR
-from lightseek.config import ModelConfig, Rows, preset
+from lightseek.config import ModelConfig, Rows
+from lightseek.presets import preset
 from lightseek.reader import to_colour_views
 from lightseek.tokenizer import Tokenizer, character_tokenizer
 from lightseek.train.next_token import next_token_loss, side_by_side

@@ -23,7 +23,6 @@ from pydantic import (
 
 from lightseek.errors import ModelError, UsageError
 
-PRESETS, _TOML = Path(__file__).with_name("presets"), ".toml"
 Activation = Literal["gelu", "quick_gelu", "relu2"]
 T = TypeVar("T")
 
@@ -273,10 +272,29 @@ class ModelConfig:
                 raise ValueError(f"{kind}.dim = {part.dim} is no multiple of heads = {part.heads}")
         if self.fusion != "sequence" and self.decoder.cross_attention:
             raise ValueError("cross-attention looks at the two maps of fusion = 'sequence'")
-        if any(index >= self.sam.depth for index in self.sam.global_blocks):
+        if not set(self.sam.global_blocks) <= set(range(self.sam.depth)):
             raise ValueError(f"sam.global_blocks names a block beyond sam.depth = {self.sam.depth}")
         if self.fusion == "sequence" and self.decoder.row_marks:
             raise ValueError("row_marks are for one token a place: fusion = 'channels'")
+        if self.sam.stem and 2 ** (len(self.sam.stem) + 1) != PATCH_PX:
+            raise ValueError(f"sam.stem has three stages, or none: a patch is {PATCH_PX} px")
+        self._check_tables()
+        if isinstance(self.decoder, DecoderConfig):
+            _check_decoder(self.decoder)
+
+    def _check_tables(self) -> None:
+        """Tables that are cut to a view, rather than stretched, lie over each other."""
+        if self.sam.resize_table or self.clip.resize_table:
+            return
+        sam, clip, place = self.sam.table, self.clip.table, self.decoder.place
+        if (sam.rows, sam.cols) != (clip.rows * COMPRESSION, clip.cols * COMPRESSION):
+            raise ValueError(f"sam.table has {COMPRESSION} times the rows and cols of clip.table")
+        across = sam.cols * PATCH_PX
+        if place and (place.x_bins * place.bin_px != across or TOKEN_PX % place.bin_px):
+            raise ValueError(
+                f"decoder.place: x_bins of bin_px are as wide as sam.table, {across} px, and a "
+                f"token, {TOKEN_PX} px, is some whole bins"
+            )
 
     @property
     def fused_dim(self) -> int:
@@ -290,6 +308,18 @@ class ModelConfig:
     def to_json(self) -> str:
         """The text of a `config.json`."""
         return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def _check_decoder(decoder: DecoderConfig) -> None:
+    if decoder.dim // decoder.heads % 2:
+        raise ValueError("decoder.dim / decoder.heads is even: positions turn pairs of numbers")
+    if decoder.moe is not None and decoder.moe.active > decoder.moe.experts:
+        raise ValueError("decoder.moe.active is at most decoder.moe.experts")
+    if decoder.cross_attention and (decoder.sliding_window or decoder.bidirectional_prefix):
+        raise ValueError(
+            "cross_attention has no tokens before the text: leave out sliding_window, and set "
+            "bidirectional_prefix = false"
+        )
 
 
 def validate(kind: type[T], data: Any, *, source: str) -> T:
@@ -352,48 +382,3 @@ def load_config(path: Path) -> ModelConfig:
         ModelError: If the file is missing, no JSON, or not such a config.
     """
     return validate(ModelConfig, read_json(path), source=str(path))
-
-
-def preset_names() -> list[str]:
-    """Names that `preset` knows."""
-    return sorted(path.stem for path in PRESETS.glob(f"*{_TOML}"))
-
-
-def names_preset(name: str) -> bool:
-    """Whether `preset` takes it for the sizes of a model, rather than for a model."""
-    return name in preset_names() or name.endswith(_TOML)
-
-
-def preset(name: str) -> ModelConfig:
-    """The sizes of a named model, or of one's own.
-
-    Args:
-        name: A preset, or the path of a TOML file like those of the presets. Such a file may say
-            `like = "nano"`, and then only what differs.
-
-    Raises:
-        UsageError: If there is no such preset, or a file of one's own is no TOML.
-        ModelError: If its sizes are not those of a model.
-    """
-    data = {"name": Path(name).stem if name.endswith(_TOML) else name, **preset_data(name)}
-    return validate(ModelConfig, data, source=f"preset {name}")
-
-
-def preset_data(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What the file of a preset says, over what the preset that it is `like` says."""
-    if not names_preset(name):
-        raise UsageError(
-            f"no preset {name!r}: choose one of {', '.join(preset_names())}, or name a TOML file"
-        )
-    own = read_toml(Path(name) if name.endswith(_TOML) else PRESETS / f"{name}{_TOML}")
-    like = own.pop("like", None)
-    if like in (name, *seen) or not isinstance(like, str | None):
-        raise ModelError(f"{name} is like {like!r}: name a preset, or a file that is not like it")
-    return own if like is None else _overlaid(preset_data(like, (name, *seen)), own)
-
-
-def _overlaid(data: Any, own: Any) -> Any:
-    """What `own` says, table by table, over what `data` says."""
-    if not (isinstance(data, dict) and isinstance(own, dict)):
-        return own
-    return data | {key: _overlaid(data.get(key), value) for key, value in own.items()}

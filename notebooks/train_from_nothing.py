@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 
 from lightseek import LightSeekOCR
-from lightseek.config import Rows, StemStage, preset
+from lightseek.config import Rows, StemStage
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.strips import StripRenderer, StripSample
 from lightseek.eval.metrics import Score, score_all
+from lightseek.presets import preset
 from lightseek.reader import read_strips
 from lightseek.tokenizer import LATIN, character_tokenizer
 from lightseek.train.batch import collate

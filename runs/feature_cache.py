@@ -25,13 +25,14 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lightseek.config import DecoderConfig, preset
+from lightseek.config import DecoderConfig
 from lightseek.data.dataset import Pairs, load_pairs
 from lightseek.data.kinds import Paper
 from lightseek.data.loader import BatchLoader, Rows
 from lightseek.data.render import TextSetter
 from lightseek.eval.report import Machine, put
 from lightseek.model import LightSeekOCR
+from lightseek.presets import preset
 from lightseek.reader import to_views
 from lightseek.tokenizer import character_tokenizer
 from lightseek.train.batch import IGNORED

@@ -20,9 +20,9 @@ from lightseek.config import (
     MoeConfig,
     SamConfig,
     StemStage,
-    preset,
 )
 from lightseek.data.fonts import SHIPPED
+from lightseek.presets import preset
 from lightseek.tokenizer import Tokenizer, character_tokenizer
 from lightseek.train.recipe import DataRecipe, LossRecipe, OptimiserRecipe, Recipe, Stage
 

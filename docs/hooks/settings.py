@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 import griffe
 
-from lightseek.config import ModelConfig, preset, preset_names
+from lightseek.config import ModelConfig
+from lightseek.presets import preset, preset_names
 from lightseek.train.pages.recipe import load_any
 
 ROOT = Path(__file__).parents[2]

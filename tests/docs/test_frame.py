@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lightseek
-from lightseek.config import preset_names
+from lightseek.presets import preset_names
 from lightseek.train.pages.recipe import load_any
 
 ROOT = Path(__file__).parents[2]

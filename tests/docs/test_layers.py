@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     "errors",
     "config document linear names ngrams official_fields shards",
-    "colours hub",
+    "colours hub presets",
     "pages tokenizer views blocks grounding official",
     "data eval readings",
     "assembly attention cuts fusion memory sequences turned",

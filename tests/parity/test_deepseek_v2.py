@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from lightseek.config import MoeConfig, preset
+from lightseek.config import MoeConfig
 from lightseek.decoder import MoeFeedForward, SwiGlu, make_norm
+from lightseek.presets import preset
 
 EXACT = {"rtol": 1e-5, "atol": 1e-5}
 MOE = MoeConfig(experts=64, active=6, expert_dim=12, shared_dim=24, dense_layers=1)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightseek.config import Rows, preset
+from lightseek.config import Rows
 from lightseek.encoder import ClipEncoder
+from lightseek.presets import preset
 from lightseek.published import SAM_MEAN, SAM_STD, assemble, load_clip, load_sam
 
 EXACT = {"rtol": 1e-5, "atol": 1e-5}

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightseek.config import ModelConfig, PlaceConfig, preset
+from lightseek.config import ModelConfig, PlaceConfig
 from lightseek.data.fonts import SHIPPED, Face, load_faces
 from lightseek.data.lines import RealLine, write_lines
 from lightseek.data.strips import LINE_PX, StripRenderer, StripSample
 from lightseek.errors import UsageError
+from lightseek.presets import preset
 from lightseek.tokenizer import Tokenizer
 from lightseek.train import batch as batch_module
 from lightseek.train.batch import (

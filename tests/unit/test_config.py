@@ -6,17 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from lightseek.config import (
-    DecoderConfig,
-    LanguageConfig,
-    ModelConfig,
-    load_config,
-    preset,
-    preset_names,
-    validate,
-)
+from lightseek.config import DecoderConfig, LanguageConfig, ModelConfig, load_config, validate
 from lightseek.errors import ModelError, UsageError
 from lightseek.model import LightSeekOCR
+from lightseek.presets import preset, preset_names
 
 UNUSED_CLIP_PATCHES = 602_112
 """Parameters of CLIP's own patch convolution, which is in the official file and nowhere used."""
@@ -75,9 +68,45 @@ def test_sizes_of_ones_own_say_what_differs(tmp_path: Path) -> None:
     assert own.name == "deep"
     assert isinstance(nano.decoder, DecoderConfig)
     assert own == replace(nano, name="deep", decoder=replace(nano.decoder, depth=5))
-    file.write_text('like = "nano"\n[sam.table]\ncols = 128\n')
-    table = replace(nano.sam.table, cols=128)
-    assert preset(str(file)) == replace(nano, name="deep", sam=replace(nano.sam, table=table))
+    file.write_text('like = "nano"\n[sam.window]\ncols = 16\n')
+    window = replace(nano.sam.window, cols=16)
+    assert preset(str(file)) == replace(nano, name="deep", sam=replace(nano.sam, window=window))
+
+
+def test_sizes_of_ones_own_leave_out_what_the_others_have(tmp_path: Path) -> None:
+    (tmp_path / "silent.toml").write_text('like = "nano"\n[decoder]\nplace = false\n')
+    (tmp_path / "own.toml").write_text('like = "silent.toml"\n[sam]\nrelative_position = true\n')
+    (tmp_path / "dense.toml").write_text('like = "deepseek-ocr"\n[decoder]\nmoe = false\n')
+    own, dense = preset(str(tmp_path / "own.toml")), preset(str(tmp_path / "dense.toml"))
+    assert own.sam.relative_position
+    assert own.decoder.place is None
+    assert dense.decoder.moe is None
+    assert dense.sam.neck_dim == 256
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ("sam = { stem = [{ dim = 24, residuals = 0 }] }", "sam.stem has three stages, or none"),
+        ("sam = { table = { cols = 32 } }", "sam.table has 4 times"),
+        ("sam = { global_blocks = [-1] }", "sam.global_blocks names a block beyond"),
+        ("decoder = { place = { x_bins = 64 } }", "as wide as sam.table, 1024 px"),
+        ("decoder = { place = { x_bins = 8, bin_px = 128 } }", "is some whole bins"),
+        ("decoder = { dim = 24, heads = 8 }", "decoder.dim / decoder.heads is even"),
+        (
+            "decoder = { feed_forward = 'swiglu', moe = { experts = 2, active = 3, "
+            "expert_dim = 8, shared_dim = 8, dense_layers = 0 } }",
+            "decoder.moe.active is at most",
+        ),
+    ],
+)
+def test_sizes_that_do_not_go_together_are_refused(
+    tmp_path: Path, changes: str, fault: str
+) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(f'like = "nano"\n{changes}\n')
+    with pytest.raises(ModelError, match=fault):
+        preset(str(file))
 
 
 @pytest.mark.parametrize(
@@ -208,6 +237,14 @@ def test_rows_are_marked_where_a_place_is_one_token(tiny_official_config: ModelC
 def test_cross_attention_needs_two_maps(tiny_base_config: ModelConfig) -> None:
     data = plain(tiny_base_config) | {"fusion": "channels"}
     assert "fusion = 'sequence'" in refused(data)
+
+
+@pytest.mark.parametrize("setting", [{"sliding_window": 4}, {"bidirectional_prefix": True}])
+def test_cross_attention_has_no_tokens_before_the_text(
+    tiny_base_config: ModelConfig, setting: dict[str, Any]
+) -> None:
+    data = plain(tiny_base_config)
+    assert "no tokens before the text" in refused(data | {"decoder": data["decoder"] | setting})
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "null", '"nano"'])

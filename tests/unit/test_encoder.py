@@ -322,7 +322,7 @@ def test_one_compiled_graph_serves_every_column() -> None:
     script = """
         import torch
         from torch._dynamo.testing import CompileCounter
-        from lightseek.config import preset
+        from lightseek.presets import preset
         from lightseek.encoder import DeepEncoder
 
         encoder, graphs = DeepEncoder(preset("nano")), CompileCounter()

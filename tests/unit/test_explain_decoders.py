@@ -209,7 +209,7 @@ def test_strips_with_two_maps(
     image = image.crop((0, 0, 1241, 300))
     page = OCR(device="cpu", dtype=torch.float32).read(image).pages[0]
     assert isinstance(tiny_config.decoder, DecoderConfig)
-    decoder = replace(tiny_config.decoder, cross_attention=beside)
+    decoder = replace(tiny_config.decoder, cross_attention=beside, bidirectional_prefix=not beside)
     model = make(replace(tiny_config, fusion="sequence", decoder=decoder))
     asked = Question(mode=None, prompt=None, max_tokens=None)
     sight = find_sight(model, tiny_tokenizer, image, page, asked)

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from lightseek.config import ModelConfig, preset
+from lightseek.config import ModelConfig
 from lightseek.encoder import DeepEncoder
 from lightseek.errors import UsageError
 from lightseek.model import LightSeekOCR
+from lightseek.presets import preset
 
 
 def check_shapes(encoder: DeepEncoder) -> torch.Tensor:

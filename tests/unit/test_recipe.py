@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lightseek.config import preset_names
 from lightseek.errors import LightSeekError, ModelError, UsageError
+from lightseek.presets import preset_names
 from lightseek.train.pages.recipe import PageRecipe, load_any
 from lightseek.train.recipe import Recipe, Stage, load_recipe
 
