@@ -1,11 +1,17 @@
 """Model folders from the Hugging Face hub, through its own client, cache and offline switch."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from lightseek.errors import ModelError
 from lightseek.shards import Header
+
+ONLINE = "go online and unset HF_HUB_OFFLINE, or give a folder"
+"""What cures that a model is not in the cache."""
+_NOT_KEPT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""Errors of a cache, rather than of the network."""
 
 
 def fetch(hub_id: str, files: Sequence[str]) -> Path:
@@ -44,6 +50,7 @@ def fetch_headers(hub_id: str) -> dict[str, Header]:
 @contextmanager
 def _explained(hub_id: str) -> Iterator[None]:
     """Say of what the client raises how it is cured."""
+    from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
@@ -53,9 +60,15 @@ def _explained(hub_id: str) -> Iterator[None]:
         raise ModelError(f"{hub_id} is not open to everybody: {cure}") from error
     except RepositoryNotFoundError as error:
         raise ModelError(f"the hub has no model {hub_id}: check its name, or log in") from error
+    except OSError as error:
+        if error.errno not in _NOT_KEPT:
+            raise _unfetched(hub_id, error) from error
+        cure = "make room there, or let HF_HOME name another folder"
+        raise ModelError(f"{hub_id} cannot be kept in {HF_HUB_CACHE}: {cure} ({error})") from error
     except Exception as error:  # besides its own, the client raises those of its HTTP library
-        reason = " ".join(str(error).split())[:200]
-        cure = "go online and unset HF_HUB_OFFLINE, or give a folder"
-        raise ModelError(
-            f"{hub_id} is not cached and cannot be fetched: {cure} ({reason})"
-        ) from error
+        raise _unfetched(hub_id, error) from error
+
+
+def _unfetched(hub_id: str, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())[:200]
+    return ModelError(f"{hub_id} is not cached and cannot be fetched: {ONLINE} ({reason})")

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from lightseek.config import ModelConfig, names_preset, preset
+from lightseek.config import ModelConfig
 from lightseek.fusion import SCALES
 from lightseek.hub import fetch_headers
 from lightseek.model import LightSeekOCR
 from lightseek.names import official_name
+from lightseek.presets import preset
 from lightseek.shards import has_shards
 from lightseek.views import (
     MODES,
@@ -24,10 +25,10 @@ from lightseek.views import (
 )
 from lightseek.weights import (
     HUB_CARD,
-    SHIPPED,
     WEIGHTS,
     empty_model,
     find_model,
+    is_empty_preset,
     is_hub_id,
     match_headers,
     num_bytes,
@@ -107,7 +108,7 @@ def describe(name: str) -> Card:
     Raises:
         ModelError: If there is no such model, or its files do not fit each other.
     """
-    if names_preset(name) and name not in SHIPPED:
+    if is_empty_preset(name):
         return _card(empty_model(preset(name)), dtype="bfloat16")
     folder = find_model(name, hub_files=HUB_CARD)
     config, official = read_config(folder)

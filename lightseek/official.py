@@ -8,14 +8,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from lightseek.config import PATCH_PX, DecoderConfig, ModelConfig, MoeConfig, Rows, preset, validate
+from lightseek.config import PATCH_PX, DecoderConfig, ModelConfig, MoeConfig, Rows, validate
 from lightseek.errors import ModelError
 from lightseek.official_fields import Language, OriginalForm, TransformersForm
+from lightseek.presets import preset
 
-ORIGINAL = ("deepseek_vl_v2", "unlimited-ocr")
-TRANSFORMERS = ("unlimited_ocr",)
+ORIGINAL, TRANSFORMERS = (
+    get_args(form.model_fields["model_type"].annotation)
+    for form in (OriginalForm, TransformersForm)
+)
+"""Types of models in either form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,9 +157,9 @@ class OriginalForm(_Section):
         nested = data.get("language_config", {})
         if not isinstance(nested, dict):
             return data
-        own = cls.model_fields.keys() | BOOKKEEPING
-        at_top = {key: value for key, value in data.items() if key not in own}
-        kept = {key: value for key, value in data.items() if key in own}
+        moved = _OriginalLanguage.model_fields.keys() - cls.model_fields.keys() - BOOKKEEPING
+        at_top = {key: value for key, value in data.items() if key in moved}
+        kept = {key: value for key, value in data.items() if key not in moved}
         return {**kept, "language_config": {**nested, **at_top}}
 
     @model_validator(mode="after")

@@ -26,13 +26,12 @@ from lightseek.config import (
 )
 from lightseek.encoder import ClipEncoder, SamEncoder
 from lightseek.errors import ModelError, require
-from lightseek.hub import fetch
 from lightseek.language import LanguageDecoder, without_embedding
 from lightseek.model import LightSeekOCR
 from lightseek.names import CLIP, SAM, Table, translate
 from lightseek.shards import check_shapes, find_shards, open_shard
 from lightseek.tokenizer import Tokenizer
-from lightseek.weights import CONFIG, HUB_FILES, WEIGHTS, hash_files
+from lightseek.weights import CONFIG, HUB_FILES, WEIGHTS, find_folder, hash_files
 
 V = TypeVar("V", bound="_Vision")
 
@@ -82,7 +81,8 @@ def find_published(name: str | Path) -> Path:
     Raises:
         ModelError: If there is no such folder, or it holds no safetensors.
     """
-    folder = Path(name) if Path(name).is_dir() else fetch(str(name), HUB_FILES)
+    known = f"a folder with {CONFIG}, or a hub id such as facebook/sam-vit-base"
+    folder = find_folder(name, HUB_FILES, give=known)
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"{name} has no {WEIGHTS}: where it is published as pickle alone, load and save it "

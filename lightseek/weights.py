@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightseek.config import LanguageConfig, ModelConfig, load_config
 from lightseek.errors import ModelError, UsageError
-from lightseek.hub import fetch
+from lightseek.hub import ONLINE, fetch
 from lightseek.linear import int8_tensors, pack_int8
 from lightseek.lora import ADAPTERS, has_adapters, load_adapters, merge_adapters, read_settings
 from lightseek.lora import SETTINGS as ADAPTED
@@ -26,7 +26,16 @@ from lightseek.memory import free_memory
 from lightseek.model import LightSeekOCR
 from lightseek.names import UNREAD, official_name
 from lightseek.official import Official, find_official
-from lightseek.shards import Header, check_shapes, find_shards, open_shard, read_headers, write_file
+from lightseek.presets import names_preset
+from lightseek.shards import (
+    Header,
+    check_shapes,
+    find_shards,
+    has_shards,
+    open_shard,
+    read_headers,
+    write_file,
+)
 from lightseek.tokenizer import SETTINGS, Tokenizer
 
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
@@ -50,16 +59,28 @@ def find_model(name: str | Path, *, hub_files: Sequence[str] = HUB_FILES) -> Pat
     """
     if str(name) in SHIPPED:
         return Path(str(resources.files("lightseek"))) / "assets" / str(name)
+    known = f"one of {', '.join(SHIPPED)}, a folder with {CONFIG}, or a hub id such as"
+    return find_folder(name, hub_files, give=f"{known} deepseek-ai/DeepSeek-OCR")
+
+
+def find_folder(name: str | Path, hub_files: Sequence[str], *, give: str) -> Path:
+    """A folder as given, or that of a hub id, fetched if need be.
+
+    Raises:
+        ModelError: If there is neither, with what to give in its place.
+    """
     folder = Path(name)
     if folder.is_dir():
         return folder
     if is_hub_id(name):
         return fetch(str(name), hub_files)
     here = f" in the folder {folder.parent} of this machine" if folder.parent != Path() else ""
-    raise ModelError(
-        f"no model {name}{here}: give one of {', '.join(SHIPPED)}, a folder with {CONFIG}, or a "
-        "hub id such as deepseek-ai/DeepSeek-OCR"
-    )
+    raise ModelError(f"no model {name}{here}: give {give}")
+
+
+def is_empty_preset(name: str | Path) -> bool:
+    """Whether a name is that of a preset without weights, and of no folder."""
+    return names_preset(str(name)) and str(name) not in SHIPPED and not Path(name).is_dir()
 
 
 def is_hub_id(name: str | Path) -> bool:
@@ -87,16 +108,20 @@ def find_device(name: str | torch.device | None) -> torch.device:
     if name is None:
         return default_device()
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        # a number that comes back: the device meta has none, and can be made anywhere
+        torch.ones((), device=name).item()
+    # torch asserts that it was built with CUDA, and imports what other devices need
+    except (RuntimeError, AssertionError, ImportError) as error:
         cure = f"leave it out for {default_device().type}"
         raise UsageError(f"no device {name} on this machine: {cure}") from error
+    return torch.empty(0, device=name).device
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device multiplies it natively, float32 elsewhere."""
     if device.type == "cuda":
-        return torch.bfloat16
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
         return torch.bfloat16
     return torch.float32
@@ -126,6 +151,8 @@ def load_model(
     check_memory(model, device=device, dtype=dtype)
     if is_hub_id(name):  # gigabytes that are fetched only for a model that can be read
         folder = find_model(name)
+        if not has_shards(folder / WEIGHTS):
+            raise ModelError(f"{name} has no {WEIGHTS} in the cache: {ONLINE}")
     names = official_name if official else str
     load_weights(model, folder / WEIGHTS, device=device, dtype=dtype, name_in_file=names)
     # what a language model computes by itself is in no file

@@ -15,6 +15,7 @@ import time
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
+from math import nan
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -180,7 +181,7 @@ def worker(folder: Path, steps: int) -> None:
         prompt_tokens=length,
         prefill_tps=length / prefill_s,
         decode_tps=decode_tps,
-        peak_bytes=peak_memory(),
+        peak_bytes=peak_memory(CPU),
         encode_flops={mode: count_flops(config, views) for mode, views in pages.items()},
         matrix_flops=matrix_rate(DTYPE, CPU),
         read_bytes=read_rate(CPU),
@@ -243,8 +244,8 @@ def to_markdown(speeds: list[Speed]) -> str:
         "weights, GB": [f"{s.weight_bytes / 1e9:.2f}" for s in speeds],
         "load, s": [f"{s.load_s:.2f}" for s in speeds],
         "load to first token, s": [f"{s.first_token_s:.1f}" for s in speeds],
-        "peak memory, GB": [f"{s.peak_bytes / 1e9:.2f}" for s in speeds],
-        "peak memory / weights": [f"{s.peak_bytes / s.weight_bytes:.2f}" for s in speeds],
+        "peak memory, GB": [f"{(s.peak_bytes or nan) / 1e9:.2f}" for s in speeds],
+        "peak memory / weights": [f"{(s.peak_bytes or nan) / s.weight_bytes:.2f}" for s in speeds],
     }
     for mode in first.encode_s:
         rows[f"encode {mode}, s"] = [f"{s.encode_s[mode]:.2f}" for s in speeds]

@@ -36,10 +36,17 @@ def read_rate(device: torch.device) -> float:
     return BYTES / best_seconds(lambda: memory.sum().item(), times=6)
 
 
-def peak_memory() -> int:
-    """Most bytes of memory that this process has taken so far, mapped files included."""
-    import resource  # not on Windows
+def peak_memory(device: torch.device) -> int | None:
+    """Most bytes that this process has taken so far: of a GPU, or of memory with mapped files.
 
+    None where the system does not say, as Windows.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

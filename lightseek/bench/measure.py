@@ -29,7 +29,7 @@ from lightseek.views import (
     num_strip_tokens,
     num_visual_tokens,
 )
-from lightseek.weights import empty_model, load_model, num_bytes, tensor_bytes
+from lightseek.weights import empty_model, load_model, num_bytes, read_config, tensor_bytes
 
 NO_END = -1
 """An end token that no model writes."""
@@ -61,8 +61,9 @@ class Speed:
     """Until the model is ready to read."""
     first_token_s: float
     """From nothing to the first token of the first page."""
-    peak_bytes: int
-    """Most memory of the process, from its start to the end of the measurement."""
+    peak_bytes: int | None
+    """Most memory of the process, from its start to the end of the measurement; none where the
+    system does not say."""
     encode_s: dict[str, float]
     """By mode, of one page; or of a batch of strips."""
     encode_flops: dict[str, int]
@@ -108,10 +109,11 @@ def measure(
         batches: Numbers of sequences to decode together.
         steps: Tokens to decode in each.
     """
+    config, _ = read_config(folder)
+    pages = sample_pages(config, device, dtype)
     started = time.perf_counter()
     model, _ = load_model(folder, device=device, dtype=dtype)
     load_s = time.perf_counter() - started
-    pages = sample_pages(model.config, device, dtype)
     first, prompt_tokens = next(iter(pages)), prompt_length(model.config)
     with torch.inference_mode():
         _encode(model, pages[first])
@@ -132,7 +134,7 @@ def measure(
         prompt_tokens=prompt_tokens,
         prefill_tps=prompt_tokens / best_seconds(lambda: _prefill(model, prompt_tokens), times=2),
         decode_tps={batch: decode_rate(model, prompt_tokens, batch, steps) for batch in batches},
-        peak_bytes=peak_memory(),
+        peak_bytes=peak_memory(device),
         # after the peak was taken: these need memory too
         encode_flops={mode: count_flops(model.config, views) for mode, views in pages.items()},
         matrix_flops=matrix_rate(dtype, device),

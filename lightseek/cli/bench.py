@@ -55,14 +55,14 @@ def bench(
     import torch
 
     from lightseek.bench.measure import measure
-    from lightseek.config import names_preset, preset
-    from lightseek.weights import SHIPPED, default_dtype, find_device, find_model
+    from lightseek.presets import preset
+    from lightseek.weights import default_dtype, find_device, find_model, is_empty_preset
 
     console = Console(stderr=True)
     where = find_device(device)
     what = getattr(torch, dtype) if dtype else default_dtype(where)
     with TemporaryDirectory(prefix="lightseek-bench-") as made, console.status("measuring"):
-        if names_preset(model) and model not in SHIPPED:
+        if is_empty_preset(model):
             from lightseek.bench.checkpoint import write_random
 
             folder = Path(made)
@@ -81,8 +81,9 @@ def speed_text(speed: "Speed") -> str:
         ("matrix rate", f"{speed.matrix_flops / 1e9:.0f} GFLOP/s"),
         ("memory", f"{speed.read_bytes / 1e9:.1f} GB/s"),
         ("load", f"{speed.load_s:.2f} s; the first token after {speed.first_token_s:.1f} s"),
-        ("peak memory", f"{speed.peak_bytes / 1e9:.2f} GB"),
     ]
+    if speed.peak_bytes is not None:
+        rows.append(("peak memory", f"{speed.peak_bytes / 1e9:.2f} GB"))
     rows += [
         (f"encode {mode}", f"{seconds:.2f} s, {speed.of_matrix_rate(mode):.0%} of the matrix rate")
         for mode, seconds in speed.encode_s.items()
@@ -97,8 +98,14 @@ def speed_text(speed: "Speed") -> str:
 @click.command()
 @click.argument("model")
 @click.argument("output", type=click.Path(path_type=Path), metavar="OUTPUT")
-@click.option("--int8", is_flag=True, required=True, help="Hold the decoder in 8 bits.")
-def quantize(model: str, output: Path, int8: bool) -> None:
+@click.option(
+    "--int8",
+    is_flag=True,
+    default=True,
+    expose_value=False,
+    help="Hold the decoder in 8 bits, the only way so far.",
+)
+def quantize(model: str, output: Path) -> None:
     """Write a model with its decoder in 8 bits: a folder that loads like any other.
 
     \b

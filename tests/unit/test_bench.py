@@ -14,9 +14,10 @@ from lightseek.bench import measure as measuring
 from lightseek.bench.checkpoint import write_random
 from lightseek.bench.measure import Speed, measure, prompt_length, sample_pages
 from lightseek.cli import main
-from lightseek.config import ModelConfig, preset
+from lightseek.config import ModelConfig
 from lightseek.errors import UsageError
 from lightseek.info import active
+from lightseek.presets import preset
 from lightseek.quantize import quantize
 from lightseek.shards import find_shards
 from lightseek.weights import WEIGHTS, empty_model, load_model, tensor_bytes
@@ -81,6 +82,7 @@ def test_figures(folder: Path, tmp_path: Path) -> None:
     speed = found(folder)
     assert (speed.dtype, set(speed.decode_tps)) == ("float32", {1, 3})
     assert 0 < speed.load_s < speed.first_token_s
+    assert speed.peak_bytes is not None
     assert speed.peak_bytes > speed.weight_bytes > speed.token_bytes
     assert speed.encode_flops["small"] > 1e5
     assert speed.of_bandwidth() == speed.decode_tps[1] * speed.token_bytes / 2e10

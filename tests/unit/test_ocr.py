@@ -450,7 +450,7 @@ class TestWrongUse:
         with pytest.raises(UsageError, match="names no pages"):
             next(ocr.read_all([drawn("a")], reading=Reading(pages="one")))
 
-    @pytest.mark.parametrize("device", ["abacus", "cuda:99", "cuda:x"])
+    @pytest.mark.parametrize("device", ["abacus", "cuda:99", "cuda:x", "hpu", "meta"])
     def test_device_that_is_not_there(self, device: str) -> None:
         with pytest.raises(UsageError, match=f"no device {device} .*leave it out"):
             OCR(device=device)

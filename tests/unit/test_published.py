@@ -20,7 +20,7 @@ from lightseek.encoder import SamEncoder
 from lightseek.errors import MissingExtraError, ModelError
 from lightseek.model import LightSeekOCR
 from lightseek.names import SAM, translate
-from lightseek.published import assemble, load_clip, load_sam, sam_config
+from lightseek.published import assemble, find_published, load_clip, load_sam, sam_config
 
 SIZES = {
     "hidden_size": 16,
@@ -105,6 +105,8 @@ def test_a_broken_file_is_refused(folder: Path) -> None:
 
 
 def test_what_is_neither_folder_nor_cached_is_told() -> None:
+    with pytest.raises(ModelError, match=r"no model /no/where in the folder /no .*sam-vit-base"):
+        find_published("/no/where")
     with pytest.raises(ModelError, match="some/where is not cached and cannot be fetched"):
         load_sam("some/where")
 

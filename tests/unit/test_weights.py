@@ -254,8 +254,10 @@ def test_the_fastest_device_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_device_has_its_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_dtype(torch.device("cuda")) == torch.bfloat16
     assert default_dtype(torch.device("mps")) == torch.float32
     for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
-        assert default_dtype(CPU) == expected
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda native=native, *, including_emulation: native
+        )
+        assert default_dtype(CPU) == default_dtype(torch.device("cuda")) == expected
