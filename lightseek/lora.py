@@ -59,6 +59,10 @@ class Settings:
     """What was asked of them."""
 
 
+_ADAPTABLE = ("Linear", "Int8Linear", "Conv1D", "Conv2d", "Embedding")
+"""Kinds of layers that peft has adapters for, and ours that are made like these."""
+
+
 def is_adapter(name: str) -> bool:
     """Whether a parameter or module belongs to an adapter."""
     return _MARK in name
@@ -108,7 +112,8 @@ def _targets_in(model: LightSeekOCR, part: str, targets: Sequence[str]) -> set[s
         modules = model.get_submodule(part).named_modules()
     except AttributeError as error:
         raise UsageError(f"the model has no part {part} for adapters") from error
-    return {name.rpartition(".")[2] for name, _ in modules} & set(targets)
+    named = {n.rpartition(".")[2] for n, module in modules if type(module).__name__ in _ADAPTABLE}
+    return named & set(targets)
 
 
 def _inject(part: nn.Module, targets: list[str], config: LoraConfig) -> None:

@@ -39,6 +39,11 @@ class Span(NamedTuple):
     start: int
     size: int
 
+    @property
+    def place(self) -> tuple[Path, int]:
+        """Where they begin, whatever the file was called."""
+        return self.path.resolve(), self.start
+
     def read(self) -> bytes:
         """The bytes; fewer if the file was cut since it was measured."""
         with self.path.open("rb") as file:
@@ -100,6 +105,11 @@ class Pairs:
     def name(self, index: int) -> str:
         """What messages call a row."""
         return self._rows[index].name
+
+    def shared_with(self, other: "Pairs") -> list[str]:
+        """Names of the rows whose image is one of another data set too."""
+        theirs = {row.image.place for row in other._rows if row.image is not None}
+        return [row.name for row in self._rows if row.image and row.image.place in theirs]
 
     def text(self, index: int) -> str:
         """The text of a row, without its image.
@@ -228,7 +238,7 @@ def _rows_of_lines(path: Path) -> Iterator[Row]:
 def _row_of_line(name: str, line: bytes, span: Span) -> Row:
     try:
         said: Any = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Row(name, None, None, "the line is not JSON: end every row with one line break")
     image, text = (said.get(key) for key in ("image", "text")) if isinstance(said, dict) else (0, 0)
     if not isinstance(image, str):
@@ -236,8 +246,12 @@ def _row_of_line(name: str, line: bytes, span: Span) -> Row:
     if not isinstance(text, str):
         return Row(name, None, None, 'it has no text: write {"image": "1.png", "text": "..."}')
     file = span.path.parent / image
-    fault = None if file.is_file() else f"{image} does not exist: correct its path"
-    return Row(name, _whole(file), span, fault)
+    try:
+        whole = _whole(file)
+    except OSError as error:  # such as the bytes of an image in place of its name
+        return Row(name, None, span, f"{image[:40]} is no path: {error.strerror}")
+    fault = None if whole else f"{image} does not exist: correct its path"
+    return Row(name, whole, span, fault)
 
 
 def _rows_of_shards(shards: Sequence[Path]) -> Iterator[Row]:
@@ -249,6 +263,9 @@ def _rows_of_shards(shards: Sequence[Path]) -> Iterator[Row]:
         for member in members.files:
             span = Span(shard, member.start, member.size)
             if member.suffix == TEXT_SUFFIX:
+                if member.key in texts:
+                    twice = "a text of this key was there before: give each its own"
+                    yield Row(f"{shard}: {member.key}", None, None, twice)
                 texts[member.key] = span
             elif member.suffix in IMAGE_SUFFIXES:
                 if member.key in images:

@@ -10,6 +10,7 @@ import signal
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -183,6 +184,20 @@ class BatchLoader(Generic[RowT, BatchT]):
 
     def _move(self, epoch: int, done: int) -> None:
         self._state = replace(self._state, epoch=epoch, done=done)
+
+
+@contextmanager
+def faults_of_workers() -> Iterator[None]:
+    """Say what is wrong with a row as if it had been read here.
+
+    A worker process tells where it happened too.
+    """
+    try:
+        yield
+    except DataError as fault:
+        message = str(fault).strip().splitlines()[-1]
+        name = f"{DataError.__module__}.{DataError.__name__}: "
+        raise DataError(message.removeprefix(name)) from None
 
 
 def start_worker_server() -> None:

@@ -25,7 +25,7 @@ from lightseek.data.cuttings import TypesetStrips
 from lightseek.data.fonts import Face, load_faces, split_families, without_clones
 from lightseek.data.layouts import PageSetter
 from lightseek.data.lines import RealLines
-from lightseek.data.loader import start_worker_server
+from lightseek.data.loader import faults_of_workers, start_worker_server
 from lightseek.data.strips import LINE_PX, StripRenderer, StripSample
 from lightseek.errors import UsageError
 from lightseek.model import Places
@@ -261,7 +261,8 @@ def draw_ahead(batches: StripBatches, steps: range, *, workers: int) -> Iterator
         num_workers=workers,
         multiprocessing_context="forkserver",
     )
-    return iter(loader)
+    with faults_of_workers():
+        yield from loader
 
 
 def collate(

@@ -1,7 +1,7 @@
 """The state of a run on disk: everything that exact resume needs, and a model folder to read with.
 
     RUN/recipe.json             the recipe as it ran
-    RUN/start.sha256            of weights, sizes and parts that it began with and only names
+    RUN/start.sha256            of weights, sizes, parts, fonts and text that it only names
     RUN/checkpoint/step.json    the next step
     RUN/checkpoint/state-*      masters and optimiser state, one file a process
     RUN/model/                  config, tokenizer, weights: `--model RUN/model`
@@ -15,7 +15,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,8 +26,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lightseek.config import preset_data, validate
+from lightseek.config import validate
 from lightseek.errors import LightSeekError, ModelError, UsageError
+from lightseek.presets import preset_data
+from lightseek.train.card import read_record
 
 P = TypeVar("P")
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG)
@@ -47,6 +49,10 @@ class Progress:
     """Time spent drawing and training, pauses and evaluation left out."""
 
 
+_DATA = (".ttf", ".otf", ".txt", ".xz", ".jsonl")
+"""What training draws from; beside it, folders have licences and an index."""
+
+
 def hash_sizes(model: str) -> str | None:
     """A hash of sizes of one's own, for a file of them may change; none of a preset that ships.
 
@@ -57,6 +63,13 @@ def hash_sizes(model: str) -> str | None:
         return None
     data = json.dumps(preset_data(model), sort_keys=True)
     return hashlib.sha256(data.encode()).hexdigest()
+
+
+def hash_listing(folders: Iterable[str]) -> str:
+    """A hash of the names and sizes of fonts, text and lists of lines in some folders."""
+    found = (path for folder in folders for path in sorted(Path(folder).glob("*")))
+    stamp = [(p.name, p.stat().st_size) for p in found if p.suffix.lower() in _DATA]
+    return hashlib.sha256(json.dumps(stamp).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,14 @@ class RunFolder:
     def _unfinished(self) -> Path:
         """What is not whole yet."""
         return self.path / "checkpoint.unfinished"
+
+    def is_finished(self, steps: int) -> bool:
+        """Whether the model is there as it was after so many steps, and nothing is to be done.
+
+        The checkpoint is written before it: a run that ends between both is not at its end.
+        """
+        record = read_record(self.model)
+        return bool(record) and record[-1].get("step") == steps
 
     def claim(self, recipe: Any, start: str | None = None) -> None:
         """Write recipe and start, or check that the run that is there has the same.
@@ -117,10 +138,9 @@ class RunFolder:
         # what is frozen is in no checkpoint, but read again from there
         before = origin.read_text(encoding="utf-8") if origin.exists() else None
         if before != start:
-            other = "other weights, sizes or parts" if before else "nothing"
+            other = "other weights, sizes, parts, fonts or text" if before else "nothing"
             raise UsageError(
-                f"{self.path} holds a run that began from {other}: name the same model to start "
-                "from, or another folder"
+                f"{self.path} holds a run that began from {other}: name the same, or another folder"
             )
 
     def save(self, state: dict[str, Tensor], progress: Any, *, rank: int, world: int) -> None:

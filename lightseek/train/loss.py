@@ -16,13 +16,15 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lightseek.config import COMPRESSION, PATCH_PX
+from lightseek.data.strips import CELL_HEIGHT, CELL_WIDTH
 from lightseek.encoder import Column, Encoded
 from lightseek.model import LightSeekOCR
 from lightseek.train.batch import IGNORED, Batch
 from lightseek.train.recipe import LossRecipe
 
-CELL_ROWS, CELL_COLS = 2, 4
-"""Glyph cells of 8 x 4 px in a 16 px patch."""
+CELL_ROWS, CELL_COLS = PATCH_PX // CELL_HEIGHT, PATCH_PX // CELL_WIDTH
+"""Glyph cells in a patch."""
 RANK = 32
 """Width between the two layers of the head on visual tokens."""
 
@@ -55,7 +57,7 @@ class GlyphHeads(nn.Module):
         self.patch_norm = nn.LayerNorm(local_dim)
         self.patch_head = nn.Linear(local_dim, cells * vocabulary)
         self.token_norm = nn.LayerNorm(fused_dim)
-        self.token_spread = nn.Linear(fused_dim, 16 * cells * RANK)
+        self.token_spread = nn.Linear(fused_dim, COMPRESSION**2 * cells * RANK)
         self.token_head = nn.Linear(RANK, vocabulary)
         # silent at first: a trained encoder is not disturbed by heads that know nothing
         for head in (self.patch_head, self.token_head):
@@ -72,8 +74,9 @@ class GlyphHeads(nn.Module):
 
     def tokens(self, fused: Float[Tensor, "B h w F"], glyphs: Int[Tensor, "B y x"]) -> Part:
         """Loss of the cells within each visual token; a strip may end before the last ones do."""
-        glyphs = F.pad(glyphs, (0, 0, 0, -glyphs.shape[1] % (4 * CELL_ROWS)), value=IGNORED)
-        labels = rearrange(glyphs, "b (h i) (w j) -> (b h w i j)", i=4 * CELL_ROWS, j=4 * CELL_COLS)
+        rows, cols = COMPRESSION * CELL_ROWS, COMPRESSION * CELL_COLS
+        glyphs = F.pad(glyphs, (0, 0, 0, -glyphs.shape[1] % rows), value=IGNORED)
+        labels = rearrange(glyphs, "b (h i) (w j) -> (b h w i j)", i=rows, j=cols)
         kept = (labels != IGNORED).nonzero()[:, 0]
         spread = self.token_spread(self.token_norm(fused))
         cells = rearrange(spread, "b h w (c r) -> (b h w c) r", r=RANK)

@@ -12,13 +12,14 @@ Axes: O I rows and columns of a matrix.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightseek.errors import LightSeekError
+from lightseek.errors import LightSeekError, UsageError
 from lightseek.lora import is_adapter
 from lightseek.shards import check_shapes
 from lightseek.train.loss import TrainedModel
@@ -35,6 +36,8 @@ _HEADROOM = 1.02
 """The first polynomial leaves its interval quickly beyond 1, where rounding may bring the norm."""
 MUON_MOMENTUM = 0.95
 ADAMW_BETAS = (0.9, 0.98)
+_FUSED = 3
+"""Matrices in one that is fused."""
 MUON_COST = 1.5
 """Work of a Muon parameter, an AdamW parameter of the same size being 1."""
 
@@ -54,14 +57,23 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal.
 
     Args:
-        params: Matrices, fused query-key-value matrices and convolution kernels.
+        params: Matrices and convolution kernels.
+        fused: Matrices of query, key and value side by side, which are three.
         rate: Learning rate.
         decay: Weight decay, times the rate.
     """
 
-    def __init__(self, params: list[nn.Parameter], *, rate: float, decay: float) -> None:
+    def __init__(
+        self,
+        params: list[nn.Parameter],
+        fused: Sequence[nn.Parameter] = (),
+        *,
+        rate: float,
+        decay: float,
+    ) -> None:
         # a process may own none, and only a group may be empty
-        super().__init__([{"params": params}], {"lr": rate, "weight_decay": decay})
+        groups = [{"params": params, "parts": 1}, {"params": [*fused], "parts": _FUSED}]
+        super().__init__(groups, {"lr": rate, "weight_decay": decay})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -76,11 +88,9 @@ class Muon(torch.optim.Optimizer):
                 momentum = state["momentum"]
                 momentum.lerp_(p.grad, 1 - MUON_MOMENTUM)
                 direction = p.grad.lerp(momentum, MUON_MOMENTUM).flatten(1)
-                rows, cols = direction.shape
-                # query, key and value side by side are three matrices
-                parts = direction.chunk(3) if rows == 3 * cols else (direction,)
+                parts = direction.chunk(group["parts"])
                 update = torch.cat([orthogonalise(part) for part in parts])
-                scale = 0.2 * max(rows // len(parts), cols) ** 0.5
+                scale = 0.2 * max(parts[0].shape) ** 0.5
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update.view_as(p), alpha=-group["lr"] * scale)
 
@@ -97,6 +107,11 @@ def muon_names(trained: TrainedModel) -> set[str]:
         and (isinstance(module, nn.Linear) or _is_inner_convolution(module))
         and not is_adapter(prefix)
     }
+
+
+def is_fused(name: str) -> bool:
+    """Whether a weight is that of query, key and value side by side, as in the encoder."""
+    return name.endswith(".qkv.weight")
 
 
 def _is_inner_convolution(module: nn.Module) -> bool:
@@ -123,6 +138,8 @@ class SharedOptimiser:
         # one owner's parameters lie together: new weights travel in one message an owner
         names = sorted(params, key=lambda name: self.owners[name])
         sizes = [params[name].numel() for name in names]
+        if not params:
+            raise UsageError("every part is frozen, and nothing learns: name fewer parts in freeze")
         like = next(iter(params.values()))
         self.weights = like.new_empty(sum(sizes))
         self.gradients = torch.zeros_like(self.weights)
@@ -141,8 +158,10 @@ class SharedOptimiser:
             p.data, p.grad = flat.view(p.shape), gradient.view(p.shape)
             at += size
             self.spans[self.owners[name] + 1] = at
+        of_muon = {n: m for n, m in self.masters.items() if n in self.of_muon}
         self.muon = Muon(
-            [m for n, m in self.masters.items() if n in self.of_muon],
+            [m for n, m in of_muon.items() if not is_fused(n)],
+            [m for n, m in of_muon.items() if is_fused(n)],
             rate=recipe.muon_rate,
             decay=recipe.muon_decay,
         )
@@ -176,7 +195,8 @@ class SharedOptimiser:
         clip = min(1.0, self.recipe.clip_norm / (norm + 1e-6))
         for master, _, gradient in self._mine:
             master.grad = gradient.float().mul_(clip).view_as(master)
-        self.muon.param_groups[0]["lr"] = self.recipe.muon_rate * share
+        for group in self.muon.param_groups:
+            group["lr"] = self.recipe.muon_rate * share
         self.adamw.param_groups[0]["lr"] = self.recipe.adamw_rate * share
         self.muon.step()
         self.adamw.step()

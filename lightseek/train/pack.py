@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from lightseek.config import preset, preset_names, read_toml
+from lightseek.config import read_toml
 from lightseek.data.corpus import needed_text
 from lightseek.data.fonts import Face, load_faces
 from lightseek.data.strips import by_family
 from lightseek.errors import UsageError
+from lightseek.lora import SETTINGS
+from lightseek.presets import liked, preset, preset_names
 from lightseek.tokenizer import LATIN
 from lightseek.train.recipe import load_recipe
 from lightseek.weights import find_model
@@ -76,8 +78,7 @@ def make_pack(
     files |= {path: path for name in whole for path in _inside(name).rglob("*") if path.is_file()}
     preset(wanted.model)  # or it could not be trained there
     files |= {path: path for path in _presets(wanted.model)}
-    if start is not None:
-        files |= {path: Path("start", path.name) for path in find_model(start).iterdir()}
+    files |= {path: Path("start", path.name) for path in _begun(start)}
     files[recipe] = Path(recipe.name)
     run = _RUN.format(recipe=recipe.name, start=" --from start" if start else "")
     room = max_mb * _MB - sum(map(_size, files)) - len(run)
@@ -103,7 +104,20 @@ def _presets(name: str | None) -> Iterator[Path]:
     while name is not None and name not in preset_names():
         path = _inside(name)
         yield path
-        name = read_toml(path).get("like")
+        name = liked(name, read_toml(path))
+
+
+def _begun(start: str | None) -> list[Path]:
+    """Files of the model that training starts from, if any."""
+    if start is None:
+        return []
+    folder = find_model(start)
+    if (folder / SETTINGS).is_file():
+        raise UsageError(
+            f"{start} holds adapters, and names a model of this machine: merge both by "
+            "load_model, keep that by save_model, and start from it"
+        )
+    return list(folder.iterdir())
 
 
 def _inside(name: str) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lightseek.config import STRICT, TOKEN_PX, validate
 from lightseek.errors import ModelError, UsageError
@@ -65,21 +65,27 @@ class DataRecipe:
     lines: LinesRecipe | None = None
     """Real lines beside those that are drawn."""
 
+    @property
+    def folders(self) -> list[str]:
+        """All that strips are made of."""
+        new = [] if self.new is None else [self.new.fonts, self.new.text]
+        return [self.fonts, self.text, *new, *([self.lines.folder] if self.lines else [])]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimiserRecipe:
     """Muon for matrices and convolutions, AdamW for the rest."""
 
     __pydantic_config__: ClassVar = STRICT
-    muon_rate: float
+    muon_rate: PositiveFloat
     """Learning rate of matrices and convolutions."""
-    adamw_rate: float
+    adamw_rate: PositiveFloat
     """Of all else: embeddings, norms, biases, heads."""
-    muon_decay: float
+    muon_decay: NonNegativeFloat
     """Weight decay, times the rate."""
-    adamw_decay: float
+    adamw_decay: NonNegativeFloat
     """Weight decay, times the rate."""
-    clip_norm: float
+    clip_norm: PositiveFloat
     """Longest gradient; a longer one is shortened to it."""
     warmup_steps: NonNegativeInt
     """Steps in which the rates rise from zero."""

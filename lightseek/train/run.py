@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from lightseek.attention import Mlp
-from lightseek.config import LanguageConfig, ModelConfig, preset
+from lightseek.config import LanguageConfig, ModelConfig
 from lightseek.cross import CrossAttention
 from lightseek.data.strips import LINE_PX
 from lightseek.decoder import SelfAttention, SwiGlu
@@ -28,10 +28,11 @@ from lightseek.eval.metrics import Score
 from lightseek.fusion import EMBEDDING_STD
 from lightseek.lora import Settings, add_adapters, learnt_of, save_adapters
 from lightseek.model import LightSeekOCR
+from lightseek.presets import preset
 from lightseek.tokenizer import character_tokenizer
 from lightseek.train.batch import Batch, StripBatches, draw_ahead
 from lightseek.train.card import current_commit, write_record
-from lightseek.train.checkpoint import Progress, RunFolder, hash_sizes
+from lightseek.train.checkpoint import Progress, RunFolder, hash_listing, hash_sizes
 from lightseek.train.exam import examine, held_out_strips
 from lightseek.train.loss import TrainedModel, weigh
 from lightseek.train.measure import peak_flops, step_flops
@@ -182,7 +183,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end of the recipe, or until asked to stop."""
-        if self.progress.step >= self.recipe.steps and self.job.folder.model.exists():
+        steps = self.recipe.steps
+        if self.progress.step >= steps and self.job.folder.is_finished(steps):
             return  # its record says how it was made
         peak = self.job.world * peak_flops(self.device, torch.bfloat16)
         with interrupts_to(self._interrupt), self.job.folder.told_if_full():
@@ -340,10 +342,10 @@ def fresh_model(config: ModelConfig, seed: int) -> LightSeekOCR:
     return model
 
 
-def _hash_start(recipe: Recipe, start: str | Path | None) -> str | None:
+def _hash_start(recipe: Recipe, start: str | Path | None) -> str:
     """A hash of what a run begins with and its recipe only names."""
     hashes = (hash_sizes(recipe.model), None if start is None else hash_model(start))
-    return " ".join(found for found in hashes if found is not None) or None
+    return " ".join([*filter(None, hashes), hash_listing(recipe.data.folders)])
 
 
 def silence_residuals(part: nn.Module) -> None:

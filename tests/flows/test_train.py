@@ -8,6 +8,7 @@ import copy
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -331,6 +332,33 @@ def test_a_finished_run_stays_as_it_is(recipe: Recipe, tmp_path: Path) -> None:
     assert step_of(tmp_path) == 2
     assert all(torch.equal(value, before[name]) for name, value in saved(tmp_path).items())
     assert read_record(tmp_path / "model") == record
+
+
+def test_a_run_that_ended_before_its_model_was_written_writes_it(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    stages = (Stage(until=1.0, widths=(256,), difficulty=0.0),)
+    short = replace(recipe, steps=2, stages=stages)
+    go(short, tmp_path, steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_save_model", lambda self, folder: None)
+        go(short, tmp_path)
+    assert (step_of(tmp_path), read_record(tmp_path / "model")[-1]["step"]) == (2, 1)
+    before = load_file(tmp_path / "model" / "model.safetensors")
+    go(short, tmp_path)
+    assert read_record(tmp_path / "model")[-1]["step"] == 2
+    after = load_file(tmp_path / "model" / "model.safetensors")
+    assert any(not torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_a_run_goes_on_with_the_text_it_began_with(recipe: Recipe, tmp_path: Path) -> None:
+    text = shutil.copytree(recipe.data.text, tmp_path / "text")
+    mine = replace(recipe, data=replace(recipe.data, text=str(text)))
+    go(mine, tmp_path / "run", steps=1)
+    go(mine, tmp_path / "run", steps=1)
+    (text / "more-en.txt").write_text("A paragraph of the text that was not there before.\n" * 99)
+    with pytest.raises(UsageError, match="other weights, sizes, parts, fonts or text"):
+        go(mine, tmp_path / "run", steps=1)
 
 
 def test_curves_tell_every_step(whole: Path, recipe: Recipe) -> None:

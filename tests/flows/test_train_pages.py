@@ -37,9 +37,10 @@ from lightseek.ocr import OCR
 from lightseek.published import load_sam
 from lightseek.tokenizer import Tokenizer, train_tokenizer
 from lightseek.train import checkpoint
+from lightseek.train.card import read_record
 from lightseek.train.checkpoint import RunFolder
 from lightseek.train.loss import Part
-from lightseek.train.pages import launch, start
+from lightseek.train.pages import launch, loop, start
 from lightseek.train.pages.batch import PageBatch, PageModel
 from lightseek.train.pages.launch import work
 from lightseek.train.pages.loop import PageTrainer, train_pages
@@ -601,6 +602,27 @@ def test_models_that_pages_do_not_teach(
         save_model(tmp_path / name, LightSeekOCR(config), tiny_tokenizer)
         with pytest.raises(UsageError, match=said):
             go(replace(recipe, model=str(tmp_path / name)), tmp_path / f"run-{name}")
+
+
+def test_pages_are_not_both_learnt_and_held_out(recipe: PageRecipe, tmp_path: Path) -> None:
+    nest = shutil.copytree(recipe.pages.train, tmp_path / "nest")
+    inner = shutil.copytree(recipe.pages.held_out, nest / "held-out")
+    pages = replace(recipe.pages, train=str(nest), held_out=str(inner))
+    with pytest.raises(UsageError, match=r"3 held-out rows would be learnt, such as .*held-out"):
+        go(replace(recipe, pages=pages), tmp_path / "run")
+
+
+def test_a_finished_run_keeps_its_record(whole: Path, recipe: PageRecipe) -> None:
+    record = read_record(whole / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "current_commit", lambda: "a later one")
+        go(recipe, whole)
+    assert read_record(whole / "model") == record
+
+
+def test_a_language_model_has_its_own_tokenizer(recipe: PageRecipe) -> None:
+    with pytest.raises(ValueError, match="has its own tokenizer"):
+        replace(recipe.parts, language="gpt2", tokenizer="mine")
 
 
 def test_a_run_goes_on_with_what_it_began_with(

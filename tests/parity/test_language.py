@@ -251,6 +251,9 @@ def test_adapters_of_another_model_are_refused(
 @needs_peft
 def test_a_target_that_does_not_exist_is_refused(model: LightSeekOCR) -> None:
     lora = LoraConfig(rank=4, alpha=8, dropout=0.0, targets=("qery",))
+    for norm in ("norm1", "attention", "layers"):  # modules, but none that multiplies
+        with pytest.raises(UsageError, match=f"no layer of the decoder is called {norm}"):
+            add_adapters(model, replace(lora, targets=(norm,)))
     with pytest.raises(UsageError, match="no layer of the decoder is called qery"):
         add_adapters(model, lora)
 

@@ -109,6 +109,17 @@ def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
         Corpus.load(tmp_path, LATIN, held_out=True)
 
 
+def test_a_paragraph_in_fraktur_is_kept_aside_with_its_like(tmp_path: Path) -> None:
+    words = "So ist dies eine Seite, die sich nur durch ihre Zahl von anderen unterscheidet:"
+    modern = [f"{words} {number}." for number in range(400)]
+    for name, lines in (("modern", modern), ("old", [m.replace("s", "ſ") for m in modern])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "de.txt").write_text("\n".join(lines))
+    kept = (Corpus.load(tmp_path / name, LATIN, held_out=True) for name in ("modern", "old"))
+    drawn = [to_label(corpus.as_written(random.Random(1), 500)) for corpus in kept]
+    assert drawn[0] == drawn[1] != ""
+
+
 def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
     whole = lzma.compress(b"A paragraph that is long enough to be one of the text.\n" * 99)
     (tmp_path / "en.txt.xz").write_bytes(whole[:-9])

@@ -208,11 +208,13 @@ class TestFaults:
             {"image": "9.png", "text": "lost"},
             {"image": "0.png", "text": ""},
             {"image": "0.png", "text": "abc \ud83d"},
+            {"image": "i" * 300, "text": "bytes in place of a name"},
+            "[" * 100_000,
         ]
         rows = write_lines(folder / "rows.jsonl", [good, *bad, good])
         named = faults(rows)
         causes = ["not JSON", "no image", "no image", "no text", "no text", "not exist", "is empty"]
-        causes.append("half a character")
+        causes += ["half a character", "is no path: File name too long", "not JSON"]
         assert len(named) == len(causes)
         for number, (line, cause) in enumerate(zip(named, causes, strict=True), 2):
             assert line.startswith(f"{rows}:{number}: ")
@@ -225,6 +227,16 @@ class TestFaults:
         write_shard(shards / "a-000.tar", files)
         [fault] = faults(shards)
         assert "a-000.tar: set/1: it has no text" in fault
+
+    def test_a_text_of_a_shard_that_no_row_would_show(self, shards: Path) -> None:
+        files = shard_files(range(2))
+        shard = shards / "a-000.tar"
+        write_shard(shard, files)
+        with tarfile.open(shard, "a") as opened:
+            member = tarfile.TarInfo("set/1.txt")
+            opened.addfile(member)
+        [twice, *_] = faults(shard)
+        assert "set/1: a text of this key was there before" in twice
 
     def test_images_of_shards_that_no_row_would_show(self, shards: Path) -> None:
         files = shard_files(range(2)) | {"set/1.jpg": png(1), "set/scan.2.png": png(2)}

@@ -9,6 +9,7 @@ from textwrap import dedent
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from lightseek.config import ModelConfig
 from lightseek.model import LightSeekOCR
@@ -219,11 +220,27 @@ def test_work_grows_with_the_batch_and_shrinks_without_a_decoder(trained: Traine
     assert all(p.grad is None for p in trained.parameters())
 
 
+def test_frozen_parts_take_no_work_on_the_way_back(tiny_model: LightSeekOCR) -> None:
+    """Forward once; back, once for the inputs and once for the weights of all that learns."""
+    batch = make_batch(2)
+
+    def work(*frozen: str) -> float:
+        model = copy.deepcopy(tiny_model)
+        model.freeze(frozen)
+        return step_flops(TrainedModel(model, glyph_maps=False), batch, glyphs_only=False)
+
+    encoder = FlopCounterMode(display=False)
+    with encoder, torch.no_grad():
+        tiny_model.encoder(batch.views)
+    saved = work() - work("encoder")
+    assert saved == pytest.approx(2 * encoder.get_total_flops(), rel=0.1)
+
+
 def test_a_compiled_encoder_learns_the_same() -> None:
     script = """
         from functools import partial
         import torch
-        from lightseek.config import preset
+        from lightseek.presets import preset
         from lightseek.model import LightSeekOCR
         from lightseek.train.loss import TrainedModel
         from lightseek.train.measure import step_flops

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightseek.errors import LightSeekError, ModelError
+from lightseek.errors import LightSeekError, ModelError, UsageError
 from lightseek.model import LightSeekOCR
 from lightseek.train.loss import TrainedModel
 from lightseek.train.optimiser import (
@@ -46,8 +46,15 @@ def weights(trained: TrainedModel) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in trained.named_parameters()}
 
 
-def moved(p: nn.Parameter, gradient: Tensor, *, decay: float = 0.0, steps: int = 1) -> Tensor:
-    muon = Muon([p], rate=0.1, decay=decay)
+def moved(
+    p: nn.Parameter,
+    gradient: Tensor,
+    *,
+    decay: float = 0.0,
+    steps: int = 1,
+    fused: bool = False,
+) -> Tensor:
+    muon = Muon([], [p], rate=0.1, decay=decay) if fused else Muon([p], rate=0.1, decay=decay)
     for _ in range(steps):
         p.grad = gradient.clone()
         muon.step()
@@ -86,9 +93,26 @@ def test_query_key_and_value_are_three_matrices() -> None:
     torch.manual_seed(0)
     # side by side as one matrix, the large one would drown the others
     gradient = torch.cat([torch.randn(16, 16) * size for size in (1.0, 1e-2, 1e-4)])
-    fused = moved(nn.Parameter(torch.zeros(48, 16)), gradient)
+    fused = moved(nn.Parameter(torch.zeros(48, 16)), gradient, fused=True)
     apart = [moved(nn.Parameter(torch.zeros(16, 16)), part) for part in gradient.chunk(3)]
     assert torch.equal(fused, torch.cat(apart))
+    alone = moved(nn.Parameter(torch.zeros(48, 16)), gradient)
+    assert alone[32:].norm() < 0.3 * fused[32:].norm(), "a matrix of that shape stays one"
+
+
+def test_only_those_side_by_side_are_parted(trained: TrainedModel, recipe: OptimiserRecipe) -> None:
+    optimiser = shared(trained, recipe)
+    whole, parted = (group["params"] for group in optimiser.muon.param_groups)
+    of = {id(master): name for name, master in optimiser.masters.items()}
+    assert {of[id(p)] for p in parted} == {n for n in optimiser.of_muon if ".qkv." in n}
+    assert len(whole) + len(parted) == len(optimiser.of_muon)
+    assert all(rows == 3 * cols for rows, cols in (p.shape for p in parted))
+
+
+def test_nothing_that_learns_is_said(trained: TrainedModel, recipe: OptimiserRecipe) -> None:
+    trained.requires_grad_(False)
+    with pytest.raises(UsageError, match="every part is frozen"):
+        shared(trained, recipe)
 
 
 def test_a_convolution_is_the_matrix_of_its_kernel() -> None:

@@ -111,6 +111,14 @@ def test_what_else_a_recipe_names_comes_along(recipe: Path) -> None:
     assert "-o run --from start" in Path("pack/run.sh").read_text()
 
 
+def test_adapters_are_no_start(recipe: Path) -> None:
+    Path("tuned").mkdir()
+    Path("tuned", "adapters.json").write_text("{}")
+    with pytest.raises(UsageError, match="tuned holds adapters"):
+        make_pack(recipe, Path("pack"), start="tuned")
+    assert not Path("pack").exists()
+
+
 def test_presets_that_are_like_each_other_are_refused(recipe: Path) -> None:
     Path("a.toml").write_text('like = "b.toml"\n')
     Path("b.toml").write_text('like = "a.toml"\n')

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightseek.data.dataset import load_pairs
-from lightseek.data.loader import BatchLoader
-from lightseek.errors import DataError, LightSeekError, require
+from lightseek.data.loader import BatchLoader, faults_of_workers
+from lightseek.errors import LightSeekError, UsageError, require
 from lightseek.eval.metrics import Score, score_all
 from lightseek.shards import write_file
 from lightseek.train.batch import IGNORED
@@ -136,6 +136,8 @@ class PageTrainer:
 
     def run(self) -> None:
         """Train to the end of the recipe, or until asked to stop."""
+        if self.progress.evaluated == self.steps and self.folder.is_finished(self.steps):
+            return  # its record says how it was made
         silent = not self.accelerator.is_main_process
         with interrupts_to(self._interrupt), self.folder.told_if_full():
             with reporting(self.folder, self.progress, self.steps, silent=silent) as report:
@@ -146,6 +148,9 @@ class PageTrainer:
         """Pages to train on and held-out ones: images, or what the encoder has seen of them."""
         pages = self.recipe.pages
         train, held_out = load_pairs(pages.train), load_pairs(pages.held_out)
+        if pages.train != pages.held_out and (shared := train.shared_with(held_out)):
+            told = f"{len(shared)} held-out rows would be learnt, such as {shared[0]}"
+            raise UsageError(f"{told}: keep them out of the folder that is trained on")
         if pages.features is None:
             return PageRows(train, None), PageRows(held_out, None)
         folder, model = Path(pages.features), self.model.model
@@ -219,13 +224,8 @@ class PageTrainer:
     def _batches(self) -> Iterator[PageBatch]:
         """Epoch after epoch."""
         while True:
-            try:
+            with faults_of_workers():
                 yield from self.loader
-            except DataError as fault:
-                # a worker process tells where it happened too
-                message = str(fault).strip().splitlines()[-1]
-                name = f"{DataError.__module__}.{DataError.__name__}: "
-                raise DataError(message.removeprefix(name)) from None
 
     def _step(
         self, batches: Iterator[PageBatch], report: PageReporter, *, due: bool

@@ -13,9 +13,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lightseek.config import names_preset
 from lightseek.lora import Settings, merge_adapters, save_adapters
 from lightseek.model import LightSeekOCR
+from lightseek.presets import names_preset
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.card import write_record
 from lightseek.train.pages.batch import PageBatch

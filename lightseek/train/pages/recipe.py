@@ -12,8 +12,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from lightseek.config import STRICT, names_preset, validate
+from lightseek.config import STRICT, validate
 from lightseek.lora import LoraConfig
+from lightseek.presets import names_preset
 from lightseek.train.recipe import Recipe, Seed, Share, read_recipe
 from lightseek.views import find_mode
 
@@ -39,6 +40,10 @@ class PartsRecipe:
     """Folder with a `tokenizer.json`, for a decoder from nothing; a language model has its own."""
     encoder: str | None = None
     """A model of ours whose SAM, compressor and CLIP are taken, such as that of stage 1."""
+
+    def __post_init__(self) -> None:
+        if self.language is not None and self.tokenizer is not None:
+            raise ValueError("a language model has its own tokenizer: leave one of both out")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

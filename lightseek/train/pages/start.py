@@ -5,11 +5,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from lightseek.config import DecoderConfig, ModelConfig, names_preset, preset
+from lightseek.config import DecoderConfig, ModelConfig
 from lightseek.errors import UsageError
 from lightseek.fusion import EMBEDDING_STD, SCALES
 from lightseek.lora import add_adapters
 from lightseek.model import LightSeekOCR
+from lightseek.presets import names_preset, preset
 from lightseek.published import assemble, find_published, hash_published
 from lightseek.shards import check_shapes
 from lightseek.tokenizer import Tokenizer
