@@ -13,8 +13,18 @@ from pydantic import BaseModel, ConfigDict
 
 _BREAK = "  \n"
 """A line end that Markdown keeps."""
-_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|^#(?=#* )", re.MULTILINE)
-"""What is printed and would be taken for HTML, or for a heading."""
+_MARKUP = re.compile(
+    r"<(?=[A-Za-z/!?])|&(?=#?\w+;)"
+    r"|^#(?=#* )|^>|(?<=^\d{3})[.)](?= )|(?<=^\d{4})[.)](?= )"
+    r"|\*(?=\S)|(?<![^\W_])_(?=_*[^\W_])|`|\](?=\()|\\(?=[!-/:-@\[-`{-~])",
+    re.MULTILINE,
+)
+"""What is printed and would be taken for HTML; for a heading, a quotation or the number of an item;
+for emphasis, code, a link or an escape."""
+_ENTRY = re.compile(r"(?:\. ?){4,}\w{1,5}$")
+"""How an entry of the contents ends."""
+_ITEM = re.compile(r"(?:[•·▪*–—-]|\(?\d{1,2}[.)]|\(?[a-z]\)) \S")
+"""How an item of a list begins."""
 _ADDRESS_LINES, _ADDRESS_WIDTH = 5, 0.6
 """Most lines of an address, and its width over that of a paragraph, at most."""
 _HYPHEN_AT_LINE_END = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad]\n(?=[a-zß-ÿœ])")
@@ -126,8 +136,10 @@ class Region(_Frozen):
             return self.written
         is_heading = self.label == "heading"
         text = self.lines[0].text if self.lines else ""
+        is_list = _ITEM.match(text) is not None
         for line, following in itertools.pairwise(self.lines):
             ends = not is_heading and _ends_early(line, following, right)
+            ends |= is_list and _ITEM.match(following.text) is not None
             text += (_BREAK if ends else "\n") + following.text
         joined = re.sub(r"(?<!  )\n", " ", _HYPHEN_AT_LINE_END.sub("", text))
         flow = _MARKUP.sub(r"\\\g<0>", joined)
@@ -138,6 +150,8 @@ def _ends_early(line: Line, following: Line, right: float) -> bool:
     """Whether the first word of the following line had room on this one, and is no broken one's."""
     if _HYPHEN_AT_LINE_END.search(f"{line.text}\n{following.text}"):
         return False
+    if _ENTRY.search(line.text):
+        return True
     space = line.box.height / 2  # more than between words
     return line.box.right + space + following.words[0].box.width < right
 
@@ -186,20 +200,19 @@ class Page(_Frozen):
     def _room(self, region: Region) -> float:
         """How far right the lines of a region could have gone.
 
-        An address has lines far shorter than those of the paragraphs that begin at its left edge,
-        and nothing beside it.
+        An address, or a verse, has lines far shorter than those of the paragraphs of its page, and
+        nothing beside it.
         """
         own = region.box
         if not 1 < len(region.lines) <= _ADDRESS_LINES:
             return own.right
-        height = region.lines[0].box.height
         room, narrow = own.right, own.width / _ADDRESS_WIDTH
-        for other in (other.box for other in self.regions):
-            level = other.top < own.bottom and other.bottom > own.top
-            if level and other.left >= own.right:
+        for other in self.regions:
+            box = other.box
+            if other is not region and box.top < own.bottom and box.bottom > own.top:
                 return own.right
-            if abs(other.left - own.left) < height and other.width > narrow:
-                room = max(room, other.right)
+            if len(other.lines) > 1 and box.width > narrow:
+                room = max(room, own.left + box.width)
         return room
 
 

@@ -96,6 +96,8 @@ def test_an_address_keeps_its_lines_above_a_wider_paragraph() -> None:
     prose = region("once upon a time there was a fox\nwho read all that he could find", top=40)
     assert page(address, prose).markdown.startswith("Fox and Sons  \nLantern Street\n\nonce upon")
     beside = region("the column beside it", left=80)
+    right = region("Fox and Sons\nLantern Street", left=200)
+    assert page(right, prose).markdown.startswith("Fox and Sons  \nLantern Street\n\nonce upon")
     for others in ((), (prose, beside), (region("somewhere else\nand no wider", top=40),)):
         assert page(address, *others).markdown.startswith("Fox and Sons Lantern Street")
 
@@ -106,11 +108,31 @@ def test_an_address_keeps_its_lines_above_a_wider_paragraph() -> None:
         ("# of items 5", "\\# of items 5"),
         ("a <b>name</b> < 5", "a \\<b>name\\</b> < 5"),
         ("see #4 and - more", "see #4 and - more"),
+        ("5*3*2 * 4*", "5\\*3\\*2 * 4*"),
+        ("__init__ and snake_case_name", "\\_\\_init__ and snake_case_name"),
+        ("a `tick`, [1](2), C:\\*, C:\\dir", "a \\`tick\\`, [1\\](2), C:\\\\\\*, C:\\dir"),
+        ("&copy; & Sons", "\\&copy; & Sons"),
+        ("1986. A great year", "1986\\. A great year"),
+        ("12. An item", "12. An item"),
+        ("> than that", "\\> than that"),
     ],
 )
 def test_what_is_printed_is_not_taken_for_markup(printed: str, written: str) -> None:
     assert region(printed).markdown == written
     assert region(printed).text == printed
+
+
+@pytest.mark.parametrize("mark", ["1. ", "• ", "a) ", "(2) "])
+def test_items_of_a_list_keep_their_lines(mark: str) -> None:
+    items = f"{mark}Apply the first coat.\n{mark}Wait until it is dry, then go\non."
+    assert region(items).markdown == items.replace("coat.\n", "coat.  \n").replace("\non", " on")
+    prose = f"In the end he came back, as he had said, in\n{mark}of that year and stayed"
+    assert region(prose).markdown == prose.replace("\n", " ")
+
+
+def test_entries_of_the_contents_keep_their_lines() -> None:
+    contents = "1 Aims of the work . . . . . . 3\n2 Methods .......... iv\n3 Results ..... 17"
+    assert region(contents).markdown == contents.replace("\n", "  \n")
 
 
 def test_pages_are_kept_apart() -> None:
