@@ -16,7 +16,7 @@ from PIL import Image
 
 from lightseek.blocks.screens import without_screens
 
-MAX_SLANT = 5.0
+MAX_SLANT = 15.0
 """Degrees of rotation that are looked for, either way."""
 _MAX_PIXELS = 24_000_000
 """Larger pages are shrunk."""
@@ -33,6 +33,10 @@ _CELLS = 100
 """Across the shorter side, to tell dark grounds from light ones."""
 _EVEN_LIGHT_BELOW = 300
 """Sides shorter than this are taken to be evenly lit."""
+_ALL_DARK = 0.9
+"""Share of a page that is dark, from which no part of it is light ground: it is a poster."""
+_STROKE = 0.3
+"""Width of the thickest strokes of most letters, in heights of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,7 @@ def _dark_on_light(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     dark = (grey <= split).view(np.uint8)
     if dark.mean() <= 0.55 or np.median(grey) >= 128:
         return grey
-    if min(grey.shape) < _EVEN_LIGHT_BELOW:
+    if min(grey.shape) < _EVEN_LIGHT_BELOW or dark.mean() > _ALL_DARK:
         return 255 - grey
     return np.where(_dark_grounds(dark), 255 - grey, grey)
 
@@ -290,9 +294,13 @@ def _shade(counts: Int[np.ndarray, " 256"], share: float) -> float:
 def _with_bands_inverted(sheet: Sheet) -> Sheet:
     """Turn light text on dark bands and boxes into dark text on light.
 
-    A band is a solid piece whose holes are letters.
+    A band is a solid piece whose holes are letters. What is as thin as a stroke is no part of one:
+    neither the rules of a table below it, nor round letters that touch each other.
     """
-    pieces, letter = sheet.pieces, sheet.letter
+    letter = sheet.letter
+    stroke = max(3, round(_STROKE * letter))
+    solid = cv2.morphologyEx(sheet.ink, cv2.MORPH_OPEN, np.ones((stroke, stroke), np.uint8))
+    pieces = components(solid)
     large = (pieces.height > 1.3 * letter) & (pieces.width > 1.5 * letter)
     large &= pieces.area > 0.4 * pieces.width * pieces.height
     grey, ink, found = sheet.grey.copy(), sheet.ink.copy(), False

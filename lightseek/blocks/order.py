@@ -195,11 +195,15 @@ def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutte
             continue
         middles = np.sort([s.middle for s in core])
         step, last = 1.2 * float(np.diff(middles).max()), float(middles[-1])
-        own = sorted(s.middle for s in itertools.compress(below, goes_on))
         others = (s.middle for s, own in zip(below, goes_on, strict=True) if not own)
         limit = min(others, default=math.inf) - letter
-        for middle in own:
-            if middle - last > step or middle > limit:
+        own = [s for s in itertools.compress(below, goes_on) if s.middle <= limit]
+        # a heading or a picture in a column does not end it
+        whole = core + own
+        if len(own) >= _MIN_ROWS and all(_is_prose(_rows(x), letter) for x in (own, whole)):
+            step = math.inf
+        for middle in sorted(s.middle for s in own):
+            if middle - last > step:
                 break
             last = middle
         bottom = max(bottom, last + letter / 2)

@@ -21,6 +21,8 @@ _MAX_UNEVEN = 2.5
 """Letters of one run over those of another that belongs to it, at most."""
 _LONG_DASH = 1.3
 """Width of a dash, in heights of a letter, from which one far above or below a line is a rule."""
+_UNDERSCORES = 3
+"""Width of two or three in a row, at most, likewise."""
 _BESIDE_SIGN = 3
 """Farthest that a sign between two words stands from either, in heights of a letter."""
 _MAX_SEGMENTS = 4000
@@ -196,6 +198,10 @@ def _attach_small(
         below = 1.1
         if right - left > _LONG_DASH * letter:
             above = below = 0.6
+            # underscores that touch each other stand at the edge of a word, as no rule does
+            gaps = np.minimum(np.abs(spans[:, 0] - right), np.abs(left - spans[:, 1]))
+            if right - left < _UNDERSCORES * letter:
+                below = 1.1 if ((gaps < 0.4 * letter) & (down < 1.1 * reach)).any() else 0.6
         near = (across < 1.6 * reach) & (down < np.where(y < middles, above, below) * reach)
         in_a_column = ((across == 0) & (down < 4 * reach)).any()
         if not in_a_column and right - left > 0.3 * letter:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from lightseek.blocks.ink import Components, median, quantile
 
@@ -27,6 +27,12 @@ _BETWEEN = 7
 _TURNED_LETTERS, _TURNED_GAP, _TURNED_SPACE = 5, 0.25, 0.8
 """Letters of text that runs up or down, at least; their usual and their widest distance, in heights
 of a letter."""
+_TITLE = 2.2
+"""Letters of a title page over those of most text."""
+_AROUND = 0.8
+"""Share of a sheet both ways, from which a piece lies around the page."""
+_LEADERS = 8
+"""Points in a row, at least, that lead from an entry to its page."""
 _LONG_RUN = 12
 """Letters of a run that is as long as a few words."""
 _MAX_SLOPE = 0.1
@@ -179,6 +185,9 @@ def _picture_cells(
     share = cv2.boxFilter(share, -1, (5, 5), borderType=cv2.BORDER_CONSTANT)
     covered = (share > _MAX_INKED).astype(np.uint8)
     solid = pictures & (pieces.area > 0.12 * pieces.width * pieces.height)
+    # what lies around a page is no picture on it, though its box is
+    height, width = pieces.labels.shape
+    solid &= (pieces.width < _AROUND * width) | (pieces.height < _AROUND * height)
     boxes = pieces.boxes[solid].tolist() + [(s.left, s.top, s.right, s.bottom) for s in strange]
     for left, top, right, bottom in (np.array(boxes).reshape(-1, 4) / letter).astype(int):
         covered[top : bottom + 1, left : right + 1] = 1
@@ -216,21 +225,37 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
     half = 0.4 * segment.letter
     rows = slice(max(0, int(segment.middle - half)), int(segment.middle + half) + 1)
     core = pieces.labels[rows, segment.left : segment.right] > 0
-    inked = float(core.mean())
+    core = core[:, ~_leaders(segment, boxes[~large])]
+    across = max(1, core.shape[1])
+    inked = float(core.mean()) if core.size else 0.0
     strokes = float((core[:, 1:] & ~core[:, :-1]).sum(axis=1).mean())
-    strokes /= segment.width / segment.letter
+    strokes /= across / segment.letter
+    is_title = segment.letter > _TITLE * letter and count > 3
     odd = (
         count >= 3 and median(np.abs(feet)) > 0.2 * segment.letter,
         median(np.abs(height[large] - usual)) > 0.3 * usual,
         filled > 0.72,
         inked > 0.72,
-        filled < 0.33 or inked < 0.22,  # either way, of thin letters
+        filled < (0.25 if is_title else 0.33) or inked < 0.22,  # either way, of thin letters
         not 0.7 < strokes < 2.3,
-        segment.letter > 2.2 * letter,
-        float(width[large].sum()) < 0.2 * segment.width,
+        segment.letter > _TITLE * letter,
+        float(width[large].sum()) < 0.2 * across,
         segment.height > _TOO_TALL * segment.tall,
     )
     return sum(odd)
+
+
+def _leaders(segment: Segment, small: Int[np.ndarray, "K 4"]) -> Bool[np.ndarray, " w"]:
+    """Columns of a run over which points lead from an entry of the contents to its page."""
+    columns = np.zeros(segment.width, bool)
+    low = np.abs(small[:, 3] - segment.base) < 0.2 * segment.letter
+    points = small[low & (small[:, 2] - small[:, 0] < 0.4 * segment.letter)]
+    points = points[np.argsort(points[:, 0])]
+    parted = np.flatnonzero(points[1:, 0] - points[:-1, 2] > 1.2 * segment.letter) + 1
+    for row in np.split(points, parted):
+        if len(row) >= _LEADERS:
+            columns[row[0, 0] - segment.left : row[-1, 2] - segment.left] = True
+    return columns
 
 
 def _without_tiny(segments: list[Segment], page_px: float) -> list[Segment]:

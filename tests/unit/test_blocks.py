@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typst
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import lightseek.blocks.ink
 from lightseek.blocks import STRIP_HEIGHT, STRIP_WIDTHS, Block, Strip, cut_page, word_boxes
-from lightseek.blocks.sieve import Segment, _is_beside
+from lightseek.blocks.ink import components, flat_sheet
+from lightseek.blocks.sieve import Segment, _is_beside, _picture_cells
 from lightseek.document import Box
 
 FONTS = Path(lightseek.__file__).parent / "assets" / "fonts"
@@ -168,6 +171,48 @@ def test_boxes_of_a_slanted_page_lie_on_the_page(degrees: float) -> None:
         expected = turn @ (middle - centre) + centre
         found = (line.left + line.right) / 2, (line.top + line.bottom) / 2
         np.testing.assert_allclose(found, expected, atol=4)
+
+
+@pytest.mark.parametrize("degrees", [8.0, -13.0])
+def test_all_lines_of_a_page_on_a_tilt_are_found(degrees: float) -> None:
+    sheet = Sheet(1400, 1400)
+    sheet.column(350, 350, rows=18, width=600)
+    turned = sheet.image.rotate(degrees, fillcolor="white", resample=Image.Resampling.BICUBIC)
+    assert len(lines(cut_page(turned))) == 18
+
+
+def typeset(source: str, ppi: int) -> Image.Image:
+    """A page in types that are shipped here, or with typst."""
+    page = "#set page(paper: 'a5', margin: 2cm)\n".replace("'", '"')
+    made = typst.compile((page + source).encode(), format="png", ppi=ppi, font_paths=[str(FONTS)])
+    return Image.open(BytesIO(made)).convert("RGB")
+
+
+@pytest.mark.parametrize("ppi", [150, 200])
+def test_noughts_that_touch_are_no_dark_band(ppi: int) -> None:
+    numbers = "1000, 20000 and 3 000 000, 67000 EUR, 100000 people, *10000* and *67000 Strasbourg*"
+    page = typeset(f'#set text(font: "Caladea", size: 11pt)\n{numbers} #lorem(60)', ppi).convert(
+        "L"
+    )
+    sheet = flat_sheet(page)
+    assert sheet.grey.shape == page.size[::-1]
+    assert sheet.grey[np.asarray(page) < 60].max() < 128, "what is dark stays dark"
+
+
+def test_a_dark_head_of_a_table_with_rules_is_read() -> None:
+    sheet = Sheet()
+    sheet.draw.rectangle((100, 200, 800, 240), fill=(30, 40, 90))
+    for row in range(6):
+        for col in range(3):
+            words = sentence(row * 3 + col, 2)
+            sheet.line(120 + 230 * col, 206 + 44 * row, words, fill="black" if row else "white")
+    for row in range(1, 7):
+        sheet.draw.line((100, 197 + 44 * row, 800, 197 + 44 * row), fill=(30, 40, 90), width=2)
+    for x in (100, 335, 565, 800):
+        sheet.draw.line((x, 200, x, 461), fill=(30, 40, 90), width=2)
+    found = lines(cut_page(sheet.image))
+    assert len(found) == 6
+    assert found[0].iou(sheet.boxes[0].union(sheet.boxes[2])) > 0.7
 
 
 def test_a_dark_page_is_read_like_a_light_one() -> None:
@@ -514,6 +559,16 @@ def test_a_rising_title_of_thin_letters_is_found() -> None:
     assert_found_in_order(cut_page(page.image), page.boxes)
 
 
+def test_what_lies_around_a_page_is_no_picture_on_it() -> None:
+    ink = np.zeros((600, 500), np.uint8)
+    ink[:, :60] = ink[:, 440:] = ink[:60] = ink[540:] = 1
+    ink[200:300, 200:300] = 1
+    pieces = components(ink)
+    covered = _picture_cells(pieces, 10.0, np.array([True, True]), [])
+    assert covered[20:30, 20:30].all()
+    assert not covered[40:50, 10:40].any()
+
+
 def test_a_page_within_a_picture_is_left_out() -> None:
     page = Sheet()
     page.column(100, 450, rows=10, width=640)
@@ -718,6 +773,53 @@ def test_leaders_belong_to_their_line_to_the_last_point() -> None:
     sheet = Sheet(width=620, height=48)
     sheet.line(8, 8, 'The State shall provide for education............".')
     assert lines(cut_page(sheet.image))[0].right == pytest.approx(sheet.boxes[0].right, abs=3)
+
+
+def test_entries_of_the_contents_are_found_for_all_their_points() -> None:
+    sheet = Sheet(1200, 900)
+    for row in range(12):
+        words = sentence(row, 1 + row % 3)
+        points = int((900 - fits(words)) / fits(". ")) * ". "
+        sheet.line(100, 100 + 44 * row, f"{words} {points}{row}")
+    assert len(lines(cut_page(sheet.image))) == 12
+
+
+def test_a_title_page_in_thin_capitals_is_found() -> None:
+    page = typeset(
+        """
+        #set text(font: "Libertinus Serif")
+        #align(center)[
+          #text(14pt)[GUSTAVE FLAUBERT] #v(3cm)
+          #text(36pt)[MADAME \\ BOVARY] #v(5mm)
+          #text(12pt, style: "italic")[Moeurs de province] #v(4cm)
+          #text(10pt)[PARIS \\ LIBRAIRES-ÉDITEURS \\ RUE VIVIENNE, 2 BIS] #v(3mm)
+          1857
+        ]
+        """,
+        ppi=200,
+    )
+    assert len(lines(cut_page(page))) == 8
+
+
+@pytest.mark.parametrize("size", [20, 26])
+def test_underscores_at_the_edge_of_a_word_stay(size: int) -> None:
+    sheet = Sheet()
+    sheet.column(100, 100, rows=6, width=700)
+    sheet.line(100, 400, "__name__ and __init__", size=size, name="CourierPrime.otf")
+    found = lines(cut_page(sheet.image))[-1]
+    assert found.left == pytest.approx(sheet.boxes[-1].left, abs=4)
+    assert found.right == pytest.approx(sheet.boxes[-1].right, abs=4)
+
+
+def test_a_heading_in_a_column_does_not_end_it() -> None:
+    sheet = Sheet(1100, 1200)
+    sheet.column(100, 100, rows=7, width=380)
+    sheet.line(100, 380, "Methods", size=30)
+    sheet.column(100, 460, rows=12, width=380, seed=9)
+    left = len(sheet.boxes)
+    sheet.column(600, 100, rows=6, width=380, seed=3)
+    assert_found_in_order(cut_page(sheet.image), sheet.boxes)
+    assert len(sheet.boxes) > left
 
 
 def test_neighbours_are_painted_over() -> None:
