@@ -9,6 +9,8 @@ from lightseek.document import Line, Region, Word
 from lightseek.readings import StripText, is_likely
 
 _LETTERS = re.compile(r"[^\W\d_]{2}")
+_TITLE_WORDS = 6
+"""Most words of a heading that ends like a sentence."""
 
 
 def assemble_regions(blocks: Sequence[Block], texts: Sequence[StripText]) -> tuple[Region, ...]:
@@ -25,9 +27,20 @@ def assemble_regions(blocks: Sequence[Block], texts: Sequence[StripText]) -> tup
         read = tuple(line for line in lines if line is not None)
         if read:
             sure = fmean(word.confidence for line in read for word in line.words)
-            label = block.kind if all(_LETTERS.search(line.text) for line in read) else "text"
+            label = block.kind if _can_be_title(read) else "text"
             regions.append(Region(label=label, lines=read, box=block.box, confidence=sure))
     return tuple(regions)
+
+
+def _can_be_title(lines: Sequence[Line]) -> bool:
+    """Whether large type is a heading: words on every line, and none that is a sentence.
+
+    Text is large beside a table in small type, too; titles of old books end in a point.
+    """
+    text = " ".join(line.text for line in lines)
+    goes_on = text[0].islower() or len(text.split()) > _TITLE_WORDS
+    is_sentence = text[-1] in ".,:;" and goes_on and not text.isupper()
+    return not is_sentence and all(_LETTERS.search(line.text) for line in lines)
 
 
 def _line(line: TextLine, texts: Sequence[StripText]) -> Line | None:
@@ -45,5 +58,5 @@ def _words(strip: Strip, text: StripText) -> Iterator[Word]:
         boxes = word_boxes(strip, text.centres[:, 0], text.text)
         found = zip(text.text.split(), boxes, text.word_confidences(), strict=True)
         for i, (word, box, sure) in enumerate(found):
-            if is_likely(word, sure, amid=0 < i < len(boxes) - 1):
+            if is_likely(word, sure, before=i > 0, behind=i < len(boxes) - 1):
                 yield Word(text=word, box=box, confidence=sure)

@@ -45,6 +45,10 @@ LIKELY_MARKS, LIKELY_SIGNS = 0.5, 0.25
 """Confidence of a word without letter or digit below which it is a speck or a piece of a rule: at
 an end of its line, and between words, where a minus may be as short as a speck."""
 
+LIKELY_SPECKS = 0.9
+"""The same of a point at the beginning of its line, where next to none is printed."""
+_SPECKS = frozenset(".,·'")
+
 UNSURE = 0.95
 """Mean probability of characters below which a strip is read again at other widths."""
 OTHER_WIDTHS = 0.85, 1.2
@@ -291,15 +295,18 @@ def is_legible(result: StripText) -> bool:
     return result.probability >= least and not endless and not _RULE.fullmatch(text)
 
 
-def is_likely(word: str, confidence: float, *, amid: bool) -> bool:
+def is_likely(word: str, confidence: float, *, before: bool, behind: bool) -> bool:
     """Whether a word is one, and no speck or piece of a rule that was read as a mark.
 
     Args:
         word: Without spaces.
         confidence: That it is right.
-        amid: Whether words stand on both sides of it.
+        before: Whether a word stands before it.
+        behind: Whether one stands behind it.
     """
-    least = LIKELY_SIGNS if amid else LIKELY_MARKS
+    least = LIKELY_SIGNS if before and behind else LIKELY_MARKS
+    if not before and word in _SPECKS:
+        least = LIKELY_SPECKS
     return confidence >= least or any(map(str.isalnum, word))
 
 

@@ -19,6 +19,9 @@ _COMPARED = 3
 """Rows above of which one at least must have letters of that size."""
 _GAPS = 0.1
 """Share of a line of running text, at most, that is wide gaps: a long dash, justified words."""
+_GAP, _GAP_SIZE = 1.3, 2.1
+"""Step down to the next paragraph over that to the next line, and over the height of a capital, at
+least."""
 _INDENT = 0.8
 """Least that a line is farther right than another to be indented, in heights of a letter."""
 _MARK, _AFTER_MARK = 2.5, 4.0
@@ -48,16 +51,36 @@ def paragraphs(column: list[Row], body: float) -> list[Paragraph]:
         body: Height of the capitals of most text on the page.
     """
     steps = [_middle(b) - _middle(a) for a, b in itertools.pairwise(column)]
-    usual = float(np.median(steps)) if steps else 0.0
-    left, right = min(row[0].left for row in column), max(row[-1].right for row in column)
+    # of short paragraphs, half of the steps may be those from one to the next
+    usual = float(np.percentile(steps, 25)) if steps else 0.0
+    edges = _edges(column, usual)
     groups: list[list[Row]] = []
     for i, row in enumerate(column):
         following = column[i + 1] if i + 1 < len(column) else None
-        if groups and _continues(groups[-1], row, following, usual, (left, right)):
+        if groups and _continues(groups[-1], row, following, usual, edges[i]):
             groups[-1].append(row)
         else:
             groups.append([row])
     return [Paragraph(kind=_kind(group, body), rows=tuple(group)) for group in groups]
+
+
+def _edges(column: list[Row], usual: float) -> list[tuple[int, int]]:
+    """For each row, the left and right edge of the rows around it that no gap parts from it.
+
+    What stands above or below, such as a heading across, may be wider than its column.
+    """
+    stacks = [column[:1]]
+    for above, row in itertools.pairwise(column):
+        if _is_gap(_middle(row) - _middle(above), usual, _widest(row).tall):
+            stacks.append([])
+        stacks[-1].append(row)
+    ends = ((min(r[0].left for r in rows), max(r[-1].right for r in rows)) for rows in stacks)
+    return [edges for edges, rows in zip(ends, stacks, strict=True) for _ in rows]
+
+
+def _is_gap(step: float, usual: float, size: float) -> bool:
+    """Whether a step down is larger than from line to line, in letters of that size."""
+    return step > max(_GAP * usual, _GAP_SIZE * size)
 
 
 def _continues(
@@ -78,7 +101,7 @@ def _continues(
     if not any(_is_as_large(_widest(row), _widest(above)) for above in group[-_COMPARED:]):
         return False
     step, size = _middle(row) - _middle(before), _widest(row).tall
-    if step > max(1.3 * usual, 1.6 * size) or step > 3.5 * size:
+    if _is_gap(step, usual, size) or step > 3.5 * size:
         return False
     indent = _INDENT * _widest(row).letter
     if row[0].left > _text(before).left + indent:

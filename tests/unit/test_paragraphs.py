@@ -52,6 +52,16 @@ def test_lines_farther_apart_than_a_paragraph_allows_stand_alone() -> None:
     assert sizes([row(i, pitch=80) for i in range(4)]) == [1, 1, 1, 1]
 
 
+def test_gaps_between_short_paragraphs_are_seen() -> None:
+    assert sizes([row(at) for at in (0, 1.8, 2.8, 4.6, 6.4, 7.4, 9.2)]) == [1, 2, 1, 2, 1]
+
+
+def test_a_wide_line_above_leaves_a_narrow_paragraph_whole() -> None:
+    ragged = [500.0, 470.0, 495.0, 440.0, 498.0]
+    column = [row(0), *(row(i + 3, right=right) for i, right in enumerate(ragged))]
+    assert sizes(column) == [1, 5]
+
+
 def test_an_indent_begins_a_paragraph() -> None:
     column = [row(0), row(1), row(2, left=140), row(3), row(4)]
     assert sizes(column) == [2, 3]

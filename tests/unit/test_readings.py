@@ -388,18 +388,21 @@ def test_a_word_is_as_sure_as_all_its_characters_and_its_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "confidence", "amid", "likely"),
+    ("word", "confidence", "before", "behind", "likely"),
     [
-        ("·", 0.3, False, False),
-        ("|", 0.49, False, False),
-        ("—", 0.9, False, True),
-        ("a", 0.1, False, True),
-        ("(3)", 0.2, False, True),
-        ("–", 0.3, True, True),
-        ("·", 0.2, True, False),
+        ("·", 0.3, True, False, False),
+        ("|", 0.49, False, True, False),
+        ("—", 0.9, False, True, True),
+        ("a", 0.1, False, True, True),
+        ("(3)", 0.2, True, False, True),
+        ("–", 0.3, True, True, True),
+        ("·", 0.2, True, True, False),
+        ("·", 0.8, False, True, False),
+        ("·", 0.95, False, True, True),
+        (".", 0.8, True, False, True),
     ],
 )
 def test_a_speck_read_as_a_mark_is_no_word(
-    word: str, confidence: float, amid: bool, likely: bool
+    word: str, confidence: float, before: bool, behind: bool, likely: bool
 ) -> None:
-    assert is_likely(word, confidence, amid=amid) is likely
+    assert is_likely(word, confidence, before=before, behind=behind) is likely
