@@ -9,6 +9,8 @@ from lightseek.document import Box, Line, Page, Region
 DOUBTFUL, CLEAR = 0.65, 0.75
 """Confidence of a page below which it may lie wrong, for nearly all upright print has more; and
 from which it lies right."""
+_SURE = 0.9
+"""From which no page is read turned, however short its words."""
 _SHORT_WORDS = 2.0
 """Letters of a word, on average, below which no language is read: of a page on its side, letters of
 many lines stand side by side."""
@@ -53,7 +55,7 @@ def read_upright(page: Page, image: Image.Image, read: ReadImage) -> Page:
     """
     confidence = page.confidence or 0.0
     doubtful = confidence < DOUBTFUL
-    suspect = doubtful or (confidence < CLEAR and _has_short_words(page))
+    suspect = doubtful or (confidence < _SURE and _has_short_words(page))
     if not suspect or min(image.size) < _LEAST_PX:
         return page
     seconds = page.seconds

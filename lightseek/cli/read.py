@@ -183,6 +183,8 @@ def read(
 
     reading = Reading(**asked)
     ocr = stderr.load_reader(model, device, dtype)
+    if figures and not ocr.reads_views:
+        raise UsageError(f"{model} finds no figures: leave --figures out, or name another model")
     failed = False
     with progress_bar() as bar:
         task = bar.add_task("reading", total=len(jobs))
