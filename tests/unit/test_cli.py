@@ -291,6 +291,9 @@ class TestOutputFolder:
         result = run("read", "scans", "-o", "out")
         assert "scans/closed is passed over: Permission denied" in result.stderr
 
+    def test_figures_of_a_model_that_finds_none(self, run: Run) -> None:
+        assert_refused(run("read", "hello.png", "--figures", "figures"), "nano finds no figures")
+
     def test_figures_among_the_pages(self, run: Run) -> None:
         result = run("read", ".", "--figures", "figures")
         assert_refused(result, "figures in . would be read as pages")

@@ -89,10 +89,11 @@ def test_a_page_of_few_words_stays_as_it_lies(confidence: float | None) -> None:
     assert (kept.turned, reader.read) == (0, 4), "all turns are tried, one of them is read whole"
 
 
-def test_a_page_of_single_letters_is_tried_turned() -> None:
+@pytest.mark.parametrize("confidence", [0.7, 0.85])
+def test_a_page_of_single_letters_is_tried_turned(confidence: float) -> None:
     image = upright().rotate(-90, expand=True)
     reader = Reader()
-    page = read_upright(page_of(image, confidence=0.7, text="o"), image, reader)
+    page = read_upright(page_of(image, confidence=confidence, text="o"), image, reader)
     assert (page.turned, page.confidence) == (270, 0.95)
 
 
