@@ -57,6 +57,8 @@ class Settings:
     lora: LoraConfig
     prompt: str | None = None
     """What was asked of them."""
+    base_sample: str | None = None
+    """Hash of some of its weights: a model of that name may be another one later."""
 
 
 _ADAPTABLE = ("Linear", "Int8Linear", "Conv1D", "Conv2d", "Embedding")

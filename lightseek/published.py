@@ -29,9 +29,9 @@ from lightseek.errors import ModelError, require
 from lightseek.language import LanguageDecoder, without_embedding
 from lightseek.model import LightSeekOCR
 from lightseek.names import CLIP, SAM, Table, translate
-from lightseek.shards import check_shapes, find_shards, open_shard
+from lightseek.shards import check_shapes, find_shards, hash_files, open_shard
 from lightseek.tokenizer import Tokenizer
-from lightseek.weights import CONFIG, HUB_FILES, WEIGHTS, find_folder, hash_files
+from lightseek.weights import CONFIG, HUB_FILES, WEIGHTS, find_folder
 
 V = TypeVar("V", bound="_Vision")
 

@@ -4,6 +4,7 @@ Knows names, shapes and files; nothing of models.
 """
 
 import errno
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from lightseek.errors import ModelError
 
 SHARD_BYTES = 256 * 2**20
 """Size at which a file is full: what is written is in memory for so long."""
+_SAMPLE = 65_536
+"""Bytes of a file that are looked at."""
 INDEX = ".index.json"
 
 
@@ -137,6 +140,26 @@ def find_shards(path: Path) -> list[Path]:
     if missing:
         raise ModelError(f"{path.parent} is half there, get it again: no {_shorten(missing)}")
     return shards
+
+
+def hash_files(files: Iterable[Path], base: str = "") -> str:
+    """A hash of what is in files, and of a hash that they build on."""
+    digest = hashlib.sha256(base.encode())
+    for file in files:
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
+
+
+def sample_files(files: Iterable[Path]) -> str:
+    """A hash of how large files are and of what is in the middle of each."""
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            opened.seek(size // 2)
+            digest.update(b"%d " % size + opened.read(_SAMPLE))
+    return digest.hexdigest()
 
 
 def has_shards(path: Path) -> bool:

@@ -5,9 +5,8 @@ safetensors: weights are data. Tensors are memory-mapped and cast one by one on 
 device. Tensors that are missing, unexpected or of another shape are told in one error, by name.
 """
 
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,10 @@ from lightseek.shards import (
     check_shapes,
     find_shards,
     has_shards,
+    hash_files,
     open_shard,
     read_headers,
+    sample_files,
     write_file,
 )
 from lightseek.tokenizer import SETTINGS, Tokenizer
@@ -162,11 +163,14 @@ def load_model(
 def _load_adapted(
     folder: Path, *, device: torch.device, dtype: torch.dtype
 ) -> tuple[LightSeekOCR, Tokenizer]:
-    base = read_settings(folder).base
+    settings = read_settings(folder)
+    base = settings.base
     try:
         model, tokenizer = load_model(base, device=device, dtype=dtype)
     except ModelError as error:
         raise ModelError(f"{folder} holds adapters of {base}: {error}") from error
+    if settings.base_sample not in (None, sample_model(base)):
+        raise ModelError(f"{folder} holds adapters of {base} as it was: it has other weights now")
     load_adapters(folder, model)
     merge_adapters(model)
     return model.eval(), tokenizer
@@ -176,6 +180,11 @@ def lasting_name(name: str | Path) -> str:
     """What `find_model` finds a model by, whatever folder it is called from."""
     folder = Path(name)
     return str(name if str(name) in SHIPPED or not folder.is_dir() else folder.resolve())
+
+
+def sample_model(name: str | Path) -> str:
+    """A hash of some of the weights: whether they are the same, without reading all of them."""
+    return sample_files(find_shards(find_model(name) / WEIGHTS))
 
 
 def hash_model(name: str | Path) -> str:
@@ -189,15 +198,6 @@ def hash_model(name: str | Path) -> str:
         base = hash_model(read_settings(folder).base)
         return hash_files([folder / ADAPTED, folder / ADAPTERS], base)
     return hash_files([folder / CONFIG, folder / TOKENIZER, *find_shards(folder / WEIGHTS)])
-
-
-def hash_files(files: Iterable[Path], base: str = "") -> str:
-    """A hash of what is in files, and of a hash that they build on."""
-    digest = hashlib.sha256(base.encode())
-    for file in files:
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, Official | None]:

@@ -48,6 +48,7 @@ from lightseek.weights import (
     lasting_name,
     load_weights,
     read_config,
+    sample_model,
     save_model,
 )
 
@@ -278,7 +279,10 @@ class Trainer:
         start, model = self.job.start, self.trained.model
         if self.recipe.lora is not None and start is not None:
             settings = Settings(
-                base=lasting_name(start), mode=model.config.mode, lora=self.recipe.lora
+                base=lasting_name(start),
+                mode=model.config.mode,
+                lora=self.recipe.lora,
+                base_sample=sample_model(start),
             )
             save_adapters(folder, learnt_of(model), settings)
         else:

@@ -45,7 +45,7 @@ from lightseek.train.progress import read_curve
 from lightseek.train.recipe import NewRecipe, Recipe, Stage
 from lightseek.train.run import train
 from lightseek.views import MODES
-from lightseek.weights import load_model, save_model
+from lightseek.weights import load_model, sample_model, save_model
 
 pytest.importorskip("peft")
 pytest.importorskip("accelerate")
@@ -176,6 +176,24 @@ def test_adapters_whose_model_is_gone_say_so(tmp_path: Path, tiny_model: LightSe
     for use in (describe, lambda name: quantize(name, tmp_path / "small")):
         with pytest.raises(ModelError, match=r"tuned holds adapters of .*gone and no model: give"):
             use(str(tmp_path / "tuned"))
+
+
+def test_adapters_of_a_model_that_has_changed_say_so(
+    tmp_path: Path, tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer
+) -> None:
+    base = tmp_path / "base"
+    save_model(base, tiny_model, tiny_tokenizer)
+    model = copy.deepcopy(tiny_model)
+    add_adapters(model, OF_BOTH)
+    settings = Settings(base=str(base), mode="blocks", lora=OF_BOTH, base_sample=sample_model(base))
+    save_adapters(tmp_path / "tuned", learnt_of(model), settings)
+    load_model(tmp_path / "tuned", device=CPU, dtype=torch.float32)
+    other = copy.deepcopy(tiny_model)
+    for parameter in other.parameters():
+        parameter.data += 1
+    save_model(base, other, tiny_tokenizer)
+    with pytest.raises(ModelError, match=r"of .*base as it was: it has other weights now"):
+        load_model(tmp_path / "tuned", device=CPU, dtype=torch.float32)
 
 
 @torch.inference_mode()

@@ -21,7 +21,7 @@ from lightseek.train.card import write_record
 from lightseek.train.pages.batch import PageBatch
 from lightseek.train.pages.recipe import PageRecipe
 from lightseek.train.pages.state import PageProgress
-from lightseek.weights import find_model, lasting_name, save_model
+from lightseek.weights import find_model, lasting_name, sample_model, save_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +49,13 @@ def save_learnt(
     assert recipe.lora is not None, "there are no adapters to save"
     base = lasting_name(recipe.model)
     pages = recipe.pages
-    settings = Settings(base=base, mode=pages.mode, lora=recipe.lora, prompt=pages.prompt)
+    settings = Settings(
+        base=base,
+        mode=pages.mode,
+        lora=recipe.lora,
+        prompt=pages.prompt,
+        base_sample=sample_model(base),
+    )
     save_adapters(folder, learnt, settings)
     _write_record(folder, origin, progress)
 

@@ -12,7 +12,7 @@ from lightseek.lora import add_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.presets import names_preset, preset
 from lightseek.published import assemble, find_published, hash_published
-from lightseek.shards import check_shapes
+from lightseek.shards import check_shapes, hash_files
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.checkpoint import hash_sizes
 from lightseek.train.pages.recipe import PageRecipe, PartsRecipe
@@ -26,7 +26,7 @@ from lightseek.views import (
     num_visual_tokens,
     tile_grids,
 )
-from lightseek.weights import TOKENIZER, find_model, hash_files, hash_model, load_model
+from lightseek.weights import TOKENIZER, find_model, hash_model, load_model
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
