@@ -10,11 +10,13 @@ with the weights of each run, and writes tables of what was trained and how exac
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import click
 import torch
 
 from lightseek.config import validate
+from lightseek.data.strips import StripRenderer, StripSample, by_family
 from lightseek.eval.metrics import Score
 from lightseek.eval.report import put
 from lightseek.model import LightSeekOCR
@@ -59,7 +61,8 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def main(folders: tuple[Path, ...], page: Path | None, strips: int) -> None:
     """Measure, and write tables."""
     runs = [open_run(folder) for folder in folders]
-    put(page, "tables", [training_table(runs), reading_table(runs, strips), curve_table(runs)])
+    tables = [training_table(runs), reading_table(runs, strips), family_table(runs, strips // 4)]
+    put(page, "tables", [*tables, curve_table(runs)])
 
 
 def open_run(folder: Path) -> Run:
@@ -110,6 +113,42 @@ def measure(run: Run, text: str, lines: int, count: int) -> Score:
     one = batches.draw if text == "mixture" else batches.draw_running
     samples = [one(rng, width, difficulty, lines) for _ in range(count)]
     return examine(run.model, run.tokenizer, samples)
+
+
+def family_table(runs: list[Run], strips: int) -> str:
+    """Character errors by font family, on the same text, the hardest last."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        batches = StripBatches(run.recipe, run.model.config, run.tokenizer, held_out=True)
+        for faces in by_family(batches.faces):
+            samples = draw_in(StripRenderer(faces, run.tokenizer.ids), batches, run, strips)
+            cer = examine(run.model, run.tokenizer, samples).cer
+            found.setdefault(faces[0].family, []).append(cer)
+    rows = [
+        "| family | " + " | ".join(run.taught for run in runs) + " |",
+        "| :-- |" + " --: |" * len(runs),
+    ]
+    found = dict(sorted(found.items(), key=lambda item: item[1]))
+    for family, cers in found.items():
+        rows.append(f"| {family} | " + " | ".join(f"{100 * cer:.1f}" for cer in cers) + " |")
+    middle = (median(cers) for cers in zip(*found.values(), strict=True))
+    rows.append("| half of them at most | " + " | ".join(f"{100 * m:.1f}" for m in middle) + " |")
+    return "\n".join(rows)
+
+
+def draw_in(
+    renderer: StripRenderer, batches: StripBatches, run: Run, count: int
+) -> list[StripSample]:
+    """Running text in some faces, in strips of one to four lines by turns."""
+    rng = random.Random(f"{SEED} families")
+    width, difficulty = run.recipe.widest, run.recipe.stages[-1].difficulty
+    samples = []
+    for i in range(count):
+        lines = LINES[i % len(LINES)]
+        text = batches.corpus.as_written(rng, lines * width // 5)
+        sample = renderer.render(rng, text, width=width, lines=lines, difficulty=difficulty)
+        samples.append(sample)
+    return samples
 
 
 def curve_table(runs: list[Run]) -> str:
