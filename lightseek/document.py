@@ -138,8 +138,8 @@ class Region(_Frozen):
         text = self.lines[0].text if self.lines else ""
         is_list = _ITEM.match(text) is not None
         for line, following in itertools.pairwise(self.lines):
-            ends = not is_heading and _ends_early(line, following, right)
-            ends |= is_list and _ITEM.match(following.text) is not None
+            is_next = is_list and _ITEM.match(following.text) is not None
+            ends = not is_heading and (is_next or _ends_early(line, following, right))
             text += (_BREAK if ends else "\n") + following.text
         joined = re.sub(r"(?<!  )\n", " ", _HYPHEN_AT_LINE_END.sub("", text))
         flow = _MARKUP.sub(r"\\\g<0>", joined)
@@ -147,7 +147,10 @@ class Region(_Frozen):
 
 
 def _ends_early(line: Line, following: Line, right: float) -> bool:
-    """Whether the first word of the following line had room on this one, and is no broken one's."""
+    """Whether the first word of the following line had room on this one, and is no broken one's.
+
+    An entry of the contents goes to the edge, and ends there.
+    """
     if _HYPHEN_AT_LINE_END.search(f"{line.text}\n{following.text}"):
         return False
     if _ENTRY.search(line.text):

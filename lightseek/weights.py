@@ -184,7 +184,9 @@ def lasting_name(name: str | Path) -> str:
 
 def sample_model(name: str | Path) -> str:
     """A hash of some of the weights: whether they are the same, without reading all of them."""
-    return sample_files(find_shards(find_model(name) / WEIGHTS))
+    folder = find_model(name)
+    is_adapted = (folder / ADAPTED).is_file()
+    return sample_files(find_shards(folder / (ADAPTERS if is_adapted else WEIGHTS)))
 
 
 def hash_model(name: str | Path) -> str:

@@ -188,6 +188,7 @@ def test_adapters_of_a_model_that_has_changed_say_so(
     settings = Settings(base=str(base), mode="blocks", lora=OF_BOTH, base_sample=sample_model(base))
     save_adapters(tmp_path / "tuned", learnt_of(model), settings)
     load_model(tmp_path / "tuned", device=CPU, dtype=torch.float32)
+    assert sample_model(tmp_path / "tuned") != sample_model(base), "adapters can be a base too"
     other = copy.deepcopy(tiny_model)
     for parameter in other.parameters():
         parameter.data += 1

@@ -130,6 +130,11 @@ def test_items_of_a_list_keep_their_lines(mark: str) -> None:
     assert region(prose).markdown == prose.replace("\n", " ")
 
 
+def test_a_heading_with_numbers_is_one_line() -> None:
+    heading = region("1. Of Foxes and\n2. Of Hounds", label="heading")
+    assert heading.markdown == "## 1. Of Foxes and 2. Of Hounds"
+
+
 def test_entries_of_the_contents_keep_their_lines() -> None:
     contents = "1 Aims of the work . . . . . . 3\n2 Methods .......... iv\n3 Results ..... 17"
     assert region(contents).markdown == contents.replace("\n", "  \n")
