@@ -161,7 +161,7 @@ def generate_steps(
     if decoding.beams > 1:
         raise UsageError("beam search cannot be streamed: leave out the beams, or use generate")
     limits = torch.tensor(decoding.limits(len(prompt)), device=prompt.device)
-    most = max(decoding.limits(len(prompt)))
+    most = int(limits.max())
     state: Sequences = model.decoder.begin(prompt, most, padding)
     draw = torch.Generator(device=prompt.device).manual_seed(decoding.seed)
     rows = torch.arange(len(prompt), device=prompt.device)
@@ -184,12 +184,12 @@ def generate_steps(
         if decoding.ban is not None:
             for row, token in zip(rows.tolist(), ids.tolist(), strict=True):
                 written[row].append(token)
-        reading &= (ids != eos_id) & (count < limits[rows])
+        reading &= (ids != eos_id) & (count < limits)
         kept = reading.nonzero()[:, 0]
         if len(kept) == 0:
             return
         if len(kept) <= len(rows) * KEPT_SHARE:
-            rows, ids, reading = rows[kept], ids[kept], reading[kept]
+            rows, ids, reading, limits = rows[kept], ids[kept], reading[kept], limits[kept]
             next_places = next_places and next_places.only(kept)
             state.select(kept)
         hidden = state.next(model.embed(ids[:, None], next_places))

@@ -60,15 +60,11 @@ def _explained(hub_id: str) -> Iterator[None]:
         raise ModelError(f"{hub_id} is not open to everybody: {cure}") from error
     except RepositoryNotFoundError as error:
         raise ModelError(f"the hub has no model {hub_id}: check its name, or log in") from error
-    except OSError as error:
-        if error.errno not in _NOT_KEPT:
-            raise _unfetched(hub_id, error) from error
-        cure = "make room there, or let HF_HOME name another folder"
-        raise ModelError(f"{hub_id} cannot be kept in {HF_HUB_CACHE}: {cure} ({error})") from error
     except Exception as error:  # besides its own, the client raises those of its HTTP library
-        raise _unfetched(hub_id, error) from error
-
-
-def _unfetched(hub_id: str, error: Exception) -> ModelError:
-    reason = " ".join(str(error).split())[:200]
-    return ModelError(f"{hub_id} is not cached and cannot be fetched: {ONLINE} ({reason})")
+        if isinstance(error, OSError) and error.errno in _NOT_KEPT:
+            cure = f"in {HF_HUB_CACHE}: make room there, or let HF_HOME name another folder"
+            raise ModelError(f"{hub_id} cannot be kept {cure} ({error})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{hub_id} is not cached and cannot be fetched: {ONLINE} ({reason})"
+        ) from error

@@ -22,9 +22,9 @@ from PIL import Image
 from lightseek.colours import MAX_PIXELS, image_of, upright_rgb
 from lightseek.errors import PageError, UsageError
 
-# Those that Pillow has at hand come first: looking for another imports all its plugins.
 DEFAULT_DPI = 200
 """At which pages of PDFs are rendered unless told otherwise."""
+# Those that Pillow has at hand come first: looking for another imports all its plugins.
 _IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 SUFFIX = re.compile(
     r"\.(a?png|jpe|jpe?g|jfif|mpo|bmp|gif|p[bgpn]m|tiff?|webp|jp2|j2[kc]|jp[cfx]|pdf)", re.I

@@ -142,13 +142,10 @@ def draw_in(
     """Running text in some faces, in strips of one to four lines by turns."""
     rng = random.Random(f"{SEED} families")
     width, difficulty = run.recipe.widest, run.recipe.stages[-1].difficulty
-    samples = []
-    for i in range(count):
-        lines = LINES[i % len(LINES)]
-        text = batches.corpus.as_written(rng, lines * width // 5)
-        sample = renderer.render(rng, text, width=width, lines=lines, difficulty=difficulty)
-        samples.append(sample)
-    return samples
+    return [
+        batches.draw_running(rng, width, difficulty, LINES[i % len(LINES)], renderer)
+        for i in range(count)
+    ]
 
 
 def curve_table(runs: list[Run]) -> str:

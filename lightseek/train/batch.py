@@ -244,11 +244,17 @@ class StripBatches(Dataset[Batch]):
         return self.real_lines.draw(rng, width, difficulty)
 
     def draw_running(
-        self, rng: random.Random, width: int, difficulty: float, lines: int = 1
+        self,
+        rng: random.Random,
+        width: int,
+        difficulty: float,
+        lines: int = 1,
+        renderer: StripRenderer | None = None,
     ) -> StripSample:
         """One strip with text as it was written: no changes, numbers or odd symbols."""
         text = self.corpus.as_written(rng, lines * width // 5)
-        return self.renderer.render(rng, text, width=width, lines=lines, difficulty=difficulty)
+        draw = (renderer or self.renderer).render
+        return draw(rng, text, width=width, lines=lines, difficulty=difficulty)
 
 
 def draw_ahead(batches: StripBatches, steps: range, *, workers: int) -> Iterator[Batch]:

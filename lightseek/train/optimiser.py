@@ -36,6 +36,7 @@ _HEADROOM = 1.02
 """The first polynomial leaves its interval quickly beyond 1, where rounding may bring the norm."""
 MUON_MOMENTUM = 0.95
 ADAMW_BETAS = (0.9, 0.98)
+NOTHING_LEARNS = "every part is frozen, and nothing learns: name fewer parts in freeze"
 _FUSED = 3
 """Matrices in one that is fused."""
 MUON_COST = 1.5
@@ -139,7 +140,7 @@ class SharedOptimiser:
         names = sorted(params, key=lambda name: self.owners[name])
         sizes = [params[name].numel() for name in names]
         if not params:
-            raise UsageError("every part is frozen, and nothing learns: name fewer parts in freeze")
+            raise UsageError(NOTHING_LEARNS)
         like = next(iter(params.values()))
         self.weights = like.new_empty(sum(sizes))
         self.gradients = torch.zeros_like(self.weights)

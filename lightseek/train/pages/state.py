@@ -23,6 +23,7 @@ from lightseek.config import ModelConfig
 from lightseek.errors import UsageError
 from lightseek.model import LightSeekOCR
 from lightseek.shards import check_shapes
+from lightseek.train.optimiser import NOTHING_LEARNS
 from lightseek.train.pages.batch import PageModel
 from lightseek.train.pages.recipe import AdamWRecipe, PageRecipe
 from lightseek.train.pages.start import prepare_parts
@@ -74,7 +75,7 @@ def make_optimiser(trained: PageModel, recipe: AdamWRecipe) -> torch.optim.AdamW
             decay = recipe.decay if parameter.ndim > 1 else 0.0
             groups.setdefault((recipe.rate_of(name), decay), []).append(parameter)
     if not groups:
-        raise UsageError("every part is frozen, and nothing learns: name fewer parts in freeze")
+        raise UsageError(NOTHING_LEARNS)
     return torch.optim.AdamW(
         {"params": found, "lr": rate, "full_rate": rate, "weight_decay": decay}
         for (rate, decay), found in groups.items()
