@@ -8,6 +8,7 @@ Knows nothing of torch.
 import json
 import tomllib
 from dataclasses import asdict, dataclass
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -287,8 +288,8 @@ class ModelConfig:
         if self.sam.resize_table or self.clip.resize_table:
             return
         sam, clip, place = self.sam.table, self.clip.table, self.decoder.place
-        if (sam.rows, sam.cols) != (clip.rows * COMPRESSION, clip.cols * COMPRESSION):
-            raise ValueError(f"sam.table has {COMPRESSION} times the rows and cols of clip.table")
+        if (clip.rows, clip.cols) != (ceil(sam.rows / COMPRESSION), ceil(sam.cols / COMPRESSION)):
+            raise ValueError(f"clip.table has 1/{COMPRESSION} of the rows and cols of sam.table")
         across = sam.cols * PATCH_PX
         if place and (place.x_bins * place.bin_px != across or TOKEN_PX % place.bin_px):
             raise ValueError(

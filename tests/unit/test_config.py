@@ -84,11 +84,19 @@ def test_sizes_of_ones_own_leave_out_what_the_others_have(tmp_path: Path) -> Non
     assert dense.sam.neck_dim == 256
 
 
+def test_half_a_token_is_a_token(tmp_path: Path) -> None:
+    file = tmp_path / "low.toml"
+    file.write_text(
+        'like = "nano"\nsam = { table = { rows = 2 } }\nclip = { table = { rows = 1 } }\n'
+    )
+    assert preset(str(file)).clip.table.rows == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
         ("sam = { stem = [{ dim = 24, residuals = 0 }] }", "sam.stem has three stages, or none"),
-        ("sam = { table = { cols = 32 } }", "sam.table has 4 times"),
+        ("sam = { table = { cols = 32 } }", "clip.table has 1/4 of"),
         ("sam = { global_blocks = [-1] }", "sam.global_blocks names a block beyond"),
         ("decoder = { place = { x_bins = 64 } }", "as wide as sam.table, 1024 px"),
         ("decoder = { place = { x_bins = 8, bin_px = 128 } }", "is some whole bins"),
