@@ -138,12 +138,20 @@ def _features(seen: Seen, stage: str, clip_dim: int) -> Float32[np.ndarray, "H W
 
 def _inside(seen: Seen, size: tuple[int, ...], cell_px: int) -> Bool[np.ndarray, "H W"]:
     """Cells whose middle the view shows of the page; all of them if it shows none."""
-    rows, cols = np.indices(size) + 0.5
-    x, y = np.moveaxis(np.stack([cols, rows], axis=-1) * cell_px @ seen.to_page[:, :2].T, -1, 0)
+    patches = seen.encoded.local.shape[1:3]
+    rows, cols = (_middles(n, cell_px, m * PATCH_PX) for n, m in zip(size, patches, strict=True))
+    at = np.stack(np.meshgrid(cols, rows), axis=-1)
+    x, y = np.moveaxis(at @ seen.to_page[:, :2].T, -1, 0)
     x, y = x + seen.to_page[0, 2], y + seen.to_page[1, 2]
     left, top, right, bottom = seen.box
     inside = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
     return inside if inside.any() else np.ones_like(inside)
+
+
+def _middles(cells: int, cell_px: int, extent: int) -> Float[np.ndarray, " n"]:
+    """Of cells in a row, the last of which may reach beyond the view."""
+    edges = np.minimum(np.arange(cells + 1) * cell_px, extent)
+    return (edges[:-1] + edges[1:]) / 2
 
 
 class Palette:
@@ -155,12 +163,13 @@ class Palette:
 
     def __init__(self, vectors: Float32[np.ndarray, "N D"]) -> None:
         self.mean = vectors.mean(0)
-        _, directions = np.linalg.eigh(np.cov((vectors - self.mean).T))
+        around = vectors - self.mean
+        _, directions = np.linalg.eigh(around.T @ around)
         axes = directions[:, :-4:-1]
         # which end of an axis is bright is chance: the same page gets the same colours
         strongest = np.abs(axes).argmax(0)
         self.axes = axes * np.sign(axes[strongest, range(axes.shape[1])])
-        along = (vectors - self.mean) @ self.axes
+        along = around @ self.axes
         self.low, high = np.percentile(along, [2, 98], axis=0)
         self.extent = np.maximum(high - self.low, 1e-6)
 

@@ -265,6 +265,23 @@ class TestPictures:
         painted = np.asarray(paint_features(page, [seen], stage, 3))
         assert (len(np.unique(painted.reshape(-1, 3), axis=0)) > 1) == varies
 
+    def test_margins_of_a_low_strip_take_no_colours(self) -> None:
+        """Of 32 px, in which the middle of a token of 64 px would be the edge."""
+        fused = torch.zeros(1, 1, 4, 3)
+        fused[0, 0, :, 0] = torch.tensor([0.0, 1.0, 900.0, 900.0])
+        encoded = Encoded(local=torch.zeros(1, 2, 16, 3), fused=fused, tokens=fused)
+        box = Box(2, 2, 126, 30)
+        seen = Seen(kind="strip", to_page=np.eye(2, 3), box=box, first=0, encoded=encoded)
+        page = Image.new("RGB", (256, 32), "white")
+        painted = np.asarray(paint_features(page, [seen], "clip", 3)).astype(int)
+        across = painted.shape[1]
+        left, right = painted[8, across // 8], painted[8, across * 3 // 8]
+        assert np.abs(left - right).max() > 100
+
+    def test_one_vector_has_a_colour(self) -> None:
+        one = np.ones((1, 6), np.float32)
+        assert np.isfinite(Palette(one).colours(one[None])).all()
+
     def test_what_is_looked_at_is_heated(self) -> None:
         seen = seen_at(Box(0, 0, 256, 128), np.eye(2, 3).tolist(), torch.zeros(1, 8, 16, 3))
         weights = np.zeros(8, np.float32)
