@@ -168,12 +168,21 @@ def split_families(
         faces: All of them.
         held_out: Number of families kept aside.
         seed: Another seed keeps others aside.
+
+    Raises:
+        UsageError: If there are no others.
     """
 
     def rank(family: str) -> bytes:
         return hashlib.sha256(f"{seed}:{family}".encode()).digest()
 
-    held = set(sorted({face.family for face in faces}, key=rank)[:held_out])
+    families = sorted({face.family for face in faces}, key=rank)
+    if len(families) <= held_out:
+        raise UsageError(
+            f"there are no more than {held_out} font families: keep fewer aside "
+            "(data.held_out_families) or add fonts"
+        )
+    held = set(families[:held_out])
     return (
         [face for face in faces if face.family not in held],
         [face for face in faces if face.family in held],
@@ -184,9 +193,17 @@ def unseen_faces(faces: Sequence[Face], *, held_out: int, seed: int) -> list[Fac
     """Faces kept aside, without those that are trained on under another name.
 
     Arguments as for `split_families`.
+
+    Raises:
+        UsageError: If there are none.
     """
     seen, kept = split_families(faces, held_out=held_out, seed=seed)
-    return without_clones(kept, seen)
+    if not (unseen := without_clones(kept, seen)):
+        raise UsageError(
+            "all font families that are kept aside are there under other names too: keep more "
+            "aside (data.held_out_families)"
+        )
+    return unseen
 
 
 def without_clones(faces: Sequence[Face], others: Sequence[Face]) -> list[Face]:

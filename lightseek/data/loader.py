@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from jaxtyping import Int64
 
-from lightseek.errors import DataError
+from lightseek.errors import DataError, LightSeekError
 
 BATCHES_A_CHUNK = 50
 """Rows are shuffled, then sorted by length within chunks of so many batches."""
@@ -194,10 +194,9 @@ def faults_of_workers() -> Iterator[None]:
     """
     try:
         yield
-    except DataError as fault:
-        message = str(fault).strip().splitlines()[-1]
-        name = f"{DataError.__module__}.{DataError.__name__}: "
-        raise DataError(message.removeprefix(name)) from None
+    except LightSeekError as fault:
+        kind, message = type(fault), str(fault).strip().splitlines()[-1]
+        raise kind(message.removeprefix(f"{kind.__module__}.{kind.__name__}: ")) from None
 
 
 def start_worker_server() -> None:

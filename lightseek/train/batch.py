@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightseek.config import TOKEN_PX, ModelConfig, PlaceConfig
 from lightseek.data.corpus import Corpus
 from lightseek.data.cuttings import TypesetStrips
-from lightseek.data.fonts import Face, load_faces, split_families, without_clones
+from lightseek.data.fonts import Face, load_faces, split_families, unseen_faces
 from lightseek.data.layouts import PageSetter
 from lightseek.data.lines import RealLines
 from lightseek.data.loader import faults_of_workers, start_worker_server
@@ -182,21 +182,10 @@ class StripBatches(Dataset[Batch]):
             UsageError: If there are too few font families to keep some aside.
         """
         data = self.recipe.data
-        faces = load_faces(Path(data.fonts), LATIN)
-        seen, kept = split_families(faces, held_out=data.held_out_families, seed=HELD_OUT_SEED)
-        if not seen:
-            raise UsageError(
-                f"{data.fonts} has no more than {data.held_out_families} font families: "
-                "lower data.held_out_families or add fonts"
-            )
-        if not self.held_out:
-            return seen
-        if not (new := without_clones(kept, seen)):
-            raise UsageError(
-                f"all font families that are kept aside in {data.fonts} are there under other names"
-                " too: raise data.held_out_families"
-            )
-        return new
+        faces, aside = load_faces(Path(data.fonts), LATIN), data.held_out_families
+        if self.held_out:
+            return unseen_faces(faces, held_out=aside, seed=HELD_OUT_SEED)
+        return split_families(faces, held_out=aside, seed=HELD_OUT_SEED)[0]
 
     def __len__(self) -> int:
         """Steps of the run."""

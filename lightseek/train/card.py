@@ -55,11 +55,15 @@ def read_record(folder: Path) -> list[dict[str, Any]]:
 
 def current_commit() -> str | None:
     """The commit of the code, if it is asked before that changes; none outside a checkout."""
-    here = Path(__file__).parent
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        )
+        # installed somewhere below a checkout of something else, it is not part of that
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("rev-parse", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+
+
+def _git(*command: str) -> str:
+    here = Path(__file__).parent
+    done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,7 +1,7 @@
 """The state of a run on disk: everything that exact resume needs, and a model folder to read with.
 
     RUN/recipe.json             the recipe as it ran
-    RUN/start.sha256            of weights, sizes, parts, fonts and text that it only names
+    RUN/start.sha256            of weights, fonts, held-out pages and whatever else it only names
     RUN/checkpoint/step.json    the next step
     RUN/checkpoint/state-*      masters and optimiser state, one file a process
     RUN/model/                  config, tokenizer, weights: `--model RUN/model`
@@ -106,7 +106,7 @@ class RunFolder:
         record = read_record(self.model)
         return bool(record) and record[-1].get("step") == steps
 
-    def claim(self, recipe: Any, start: str | None = None) -> None:
+    def claim(self, recipe: Any, start: str) -> None:
         """Write recipe and start, or check that the run that is there has the same.
 
         A run that has not saved yet is lost anyway: another takes its place, so that a recipe with
@@ -114,20 +114,18 @@ class RunFolder:
 
         Args:
             recipe: A dataclass.
-            start: Hash of what the run begins with and its recipe only names, if there is any.
+            start: Hash of what the run begins with and its recipe only names.
 
         Raises:
             UsageError: If the folder holds a run of another recipe or beginning, or cannot be
                 made.
         """
         file, origin = self.path / "recipe.json", self.path / "start.sha256"
-        if not any(folder.exists() for folder in self._checkpoints) or not file.exists():
+        if not any(folder.exists() for folder in self._checkpoints):
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 file.write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
-                origin.unlink(missing_ok=True)
-                if start is not None:
-                    origin.write_text(start, encoding="utf-8")
+                origin.write_text(start, encoding="utf-8")
             except OSError as error:
                 raise UsageError(f"{self.path} cannot be made: {error.strerror}") from error
             return
@@ -136,11 +134,10 @@ class RunFolder:
                 f"{self.path} holds a run of another recipe: give another folder, or remove it"
             )
         # what is frozen is in no checkpoint, but read again from there
-        before = origin.read_text(encoding="utf-8") if origin.exists() else None
-        if before != start:
-            other = "other weights, sizes, parts, fonts or text" if before else "nothing"
+        if not origin.exists() or origin.read_text(encoding="utf-8") != start:
             raise UsageError(
-                f"{self.path} holds a run that began from {other}: name the same, or another folder"
+                f"{self.path} holds a run that began from other weights, sizes, parts, fonts, text "
+                "or held-out pages: name the same, or another folder"
             )
 
     def save(self, state: dict[str, Tensor], progress: Any, *, rank: int, world: int) -> None:
@@ -223,7 +220,7 @@ class RunFolder:
 def _read_recipe(kind: type[P], file: Path) -> P | None:
     try:
         return validate(kind, json.loads(file.read_bytes()), source=str(file))
-    except (ValueError, ModelError):
+    except (OSError, ValueError, ModelError):
         return None
 
 

@@ -9,6 +9,7 @@ Knows nothing of how training works.
 """
 
 import lzma
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -80,7 +81,7 @@ def make_pack(
     files |= {path: path for path in _presets(wanted.model)}
     files |= {path: Path("start", path.name) for path in _begun(start)}
     files[recipe] = Path(recipe.name)
-    run = _RUN.format(recipe=recipe.name, start=" --from start" if start else "")
+    run = _RUN.format(recipe=shlex.quote(recipe.name), start=" --from start" if start else "")
     room = max_mb * _MB - sum(map(_size, files)) - len(run)
 
     on_progress("packing text")
@@ -117,7 +118,7 @@ def _begun(start: str | None) -> list[Path]:
             f"{start} holds adapters, and names a model of this machine: merge both by "
             "load_model, keep that by save_model, and start from it"
         )
-    return list(folder.iterdir())
+    return [path for path in folder.iterdir() if path.is_file()]
 
 
 def _inside(name: str) -> Path:

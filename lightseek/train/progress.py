@@ -1,5 +1,6 @@
 """What a person sees of a run: a progress bar, lines in a log, curves in TensorBoard."""
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ SMOOTHING = 0.95
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Means:
-    """Figures of one step over all processes."""
+    """Figures of one step over all processes; no number of what the step did not teach."""
 
     text_loss: float
     text_hits: float
@@ -59,8 +60,7 @@ class Means:
         rate: float,
     ) -> "Means":
         """Average sums over text, places, patch glyphs and token glyphs, in this order."""
-        losses = (totals / counts.clamp(min=1)).tolist()
-        shares = (hits / counts.clamp(min=1)).tolist()
+        losses, shares = (totals / counts).tolist(), (hits / counts).tolist()
         return cls(
             text_loss=losses[0],
             text_hits=shares[0],
@@ -108,10 +108,12 @@ class Reporter:
         """A step is done, for whose strips training stood still for `drawing` seconds."""
         seconds = max(1e-9, progress.seconds - self._last.seconds)
         mfu = (progress.flops - self._last.flops) / seconds / self._peak
-        past = means.text_loss if self._loss is None else self._loss
-        self._loss = SMOOTHING * past + (1 - SMOOTHING) * means.text_loss
+        if not math.isnan(means.text_loss):
+            past = means.text_loss if self._loss is None else self._loss
+            self._loss = SMOOTHING * past + (1 - SMOOTHING) * means.text_loss
         for name in Means.__slots__:
-            self._writer.add_scalar(name, getattr(means, name), progress.strips)
+            if not math.isnan(value := getattr(means, name)):
+                self._writer.add_scalar(name, value, progress.strips)
         self._writer.add_scalar("mfu", mfu, progress.strips)
         self._writer.add_scalar("data", drawing / seconds, progress.strips)
         self._writer.add_scalar("flops", progress.flops, progress.strips)
@@ -137,9 +139,13 @@ class Reporter:
         strips = (progress.strips - self._first.strips) / seconds
         mfu = (progress.flops - self._first.flops) / seconds / self._peak
         left = (self._recipe.steps - progress.step) * seconds / steps
+        taught = []
+        if self._loss is not None:
+            taught.append(f"loss {self._loss:.3f} right {means.text_hits:.3f}")
+        if not math.isnan(means.patch_hits):
+            taught.append(f"glyphs {means.patch_hits:.2f}/{means.token_hits:.2f}")
         return (
-            f"loss {self._loss:.3f} right {means.text_hits:.3f} "
-            f"glyphs {means.patch_hits:.2f}/{means.token_hits:.2f} "
+            f"{' '.join(taught)} "
             f"{strips:.1f} strips/s data {self._drawing / seconds:.0%} MFU {mfu:.0%} "
             f"{progress.flops:.2e} op, {left / 60:.0f} min left"
         )
@@ -155,7 +161,7 @@ class Reporter:
 
 
 def read_curve(folder: Path, name: str) -> list[tuple[int, float]]:
-    """What a run recorded, step by step: strips or pages seen, and the figure.
+    """What a run recorded: after how many strips, or steps of a run on pages, and the figure.
 
     Args:
         folder: Of the run.

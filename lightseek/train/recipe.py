@@ -164,6 +164,12 @@ class Recipe:
         """Lines of the highest strips."""
         return max(lines for stage in self.stages for lines in stage.lines)
 
+    @property
+    def largest(self) -> tuple[int, int]:
+        """Width and lines of the strips of which there are fewest in a step."""
+        sizes = ((max(stage.widths), max(stage.lines)) for stage in self.stages)
+        return max(sizes, key=lambda size: size[0] * size[1])
+
     def strips(self, width: int, lines: int = 1) -> int:
         """Strips of a width, with so many lines, in one step, over all processes."""
         return self.units * UNIT_PX // (width * lines)

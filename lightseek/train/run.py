@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from lightseek.attention import Mlp
+from lightseek.bench.machine import matrix_rate
 from lightseek.config import LanguageConfig, ModelConfig
 from lightseek.cross import CrossAttention
 from lightseek.data.strips import LINE_PX
@@ -35,7 +36,7 @@ from lightseek.train.card import current_commit, write_record
 from lightseek.train.checkpoint import Progress, RunFolder, hash_listing, hash_sizes
 from lightseek.train.exam import examine, held_out_strips
 from lightseek.train.loss import TrainedModel, weigh
-from lightseek.train.measure import peak_flops, step_flops
+from lightseek.train.measure import step_flops
 from lightseek.train.optimiser import SharedOptimiser
 from lightseek.train.processes import interrupts_to, run_processes
 from lightseek.train.progress import Means, Reporter, Silence, make_reporter
@@ -106,10 +107,11 @@ def train(
     if recipe.lora is not None and start is None:
         raise UsageError("adapters are made for a model: name it, such as --from nano")
     world = processes or (min(2, os.cpu_count() or 1) if device == "cpu" else 1)
-    if recipe.strips(recipe.widest, recipe.most_lines) < world:
+    width, lines = recipe.largest
+    if recipe.strips(width, lines) < world:
         raise UsageError(
-            f"{recipe.units} units are too few strips of {recipe.widest} px for {world} processes: "
-            "raise units or lower --processes"
+            f"{recipe.units} units are too few strips of {width} px and {lines} lines for {world} "
+            "processes: raise units or lower --processes"
         )
     folder = RunFolder(out)
     folder.claim(recipe, _hash_start(recipe, start))
@@ -161,6 +163,9 @@ class Trainer:
     def __init__(self, rank: int, job: Job) -> None:
         self.rank, self.job, self.recipe = rank, job, job.recipe
         self.commit = current_commit()
+        self.start = None if job.start is None else find_model(job.start)
+        # adapters are for the weights as they are now, whatever lies there later
+        self.base_sample = sample_model(job.start) if job.recipe.lora and job.start else None
         self.device = torch.device(job.device)
         self.tokenizer = character_tokenizer()
         config = trained_config(job.recipe)
@@ -187,7 +192,7 @@ class Trainer:
         steps = self.recipe.steps
         if self.progress.step >= steps and self.job.folder.is_finished(steps):
             return  # its record says how it was made
-        peak = self.job.world * peak_flops(self.device, torch.bfloat16)
+        peak = self.job.world * matrix_rate(torch.bfloat16, self.device)
         with interrupts_to(self._interrupt), self.job.folder.told_if_full():
             with make_reporter(
                 self.rank, self.job.folder, self.recipe, self.progress, peak
@@ -210,13 +215,13 @@ class Trainer:
             means, stop, save = self._step(step, batch.to(self.device), due=due)
             self._advance(batch, time.monotonic() - started, step)
             report.stepped(self.progress, means, drawing)
+            if self.progress.step % self.recipe.evaluate_every == 0 and self.rank == 0:
+                report.evaluated(self.progress, self._evaluate())
             if stop:
                 return
             if save:
                 self._save()
                 saved_at = time.monotonic()
-            if self.progress.step % self.recipe.evaluate_every == 0 and self.rank == 0:
-                report.evaluated(self.progress, self._evaluate())
 
     def _draw(self, steps: range) -> Iterator[Batch]:
         """Batches of these steps: drawn here on a CPU, by workers beside a GPU."""
@@ -282,7 +287,7 @@ class Trainer:
                 base=lasting_name(start),
                 mode=model.config.mode,
                 lora=self.recipe.lora,
-                base_sample=sample_model(start),
+                base_sample=self.base_sample,
             )
             save_adapters(folder, learnt_of(model), settings)
         else:
@@ -293,7 +298,7 @@ class Trainer:
             self.progress,
             commit=self.commit,
             processes=self.job.world,
-            start=find_model(start) if start is not None else None,
+            start=self.start,
         )
 
     def _wait_while_paused(self, report: Reporter | Silence) -> None:

@@ -233,7 +233,7 @@ def strips(
 ) -> Recipe:
     """Strips of which half are drawn from a text of its own."""
     monkeypatch.setattr(training, "preset", lambda name: load_config(Path(name)))
-    monkeypatch.setattr(training, "peak_flops", lambda device, dtype: 1e12)
+    monkeypatch.setattr(training, "matrix_rate", lambda dtype, device: 1e12)
     monkeypatch.setattr(exam_module, "HELD_OUT_STRIPS", 2)
     monkeypatch.setattr(batch_module, "load_faces", cache(load_faces))
     (tmp_path / "preset.json").write_text(tiny_config.to_json(), encoding="utf-8")

@@ -54,7 +54,7 @@ PATIENCE_S = 120
 
 def make_tiny(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(training, "preset", lambda name: load_config(Path(name)))
-    patch.setattr(training, "peak_flops", lambda device, dtype: 1e12)
+    patch.setattr(training, "matrix_rate", lambda dtype, device: 1e12)
     patch.setattr(exam_module, "HELD_OUT_STRIPS", 2)
     patch.setattr(batch_module, "load_faces", cache(load_faces))
 
@@ -181,7 +181,8 @@ def test_what_is_done_again_after_a_kill_is_in_the_curves_once(
         go(recipe, tmp_path)
     assert step_of(tmp_path) == 2
     go(recipe, tmp_path, steps=4)
-    assert {len(values) for values in curves(tmp_path).values()} == {6}
+    found = curves(tmp_path)
+    assert (len(found["norm"]), len(found["text_loss"])) == (6, 4), "two of glyphs alone"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -259,10 +260,10 @@ def test_two_processes_train_as_one_pause_together_and_stop_together(
     assert len(list((tmp_path / "checkpoint").glob("state-*"))) == 2
 
     two, one = curves(tmp_path), curves(whole)
-    for step in range(STEPS):
-        for name in ("text_loss", "place_loss", "norm"):
-            # gradients of two halves are rounded apart, and what follows from them
-            assert two[name][step] == pytest.approx(one[name][step], rel=0.03), (name, step)
+    for name in ("text_loss", "place_loss", "norm"):
+        # gradients of two halves are rounded apart, and what follows from them
+        same = two[name][: len(one[name])]
+        assert same == pytest.approx(one[name], rel=0.03), name
 
     go(recipe, tmp_path, steps=1)
     assert step_of(tmp_path) == stopped + 1, "one process goes on with the state of two"
@@ -312,8 +313,17 @@ def test_a_killed_process_is_told_in_a_line(recipe: Recipe, tmp_path: Path) -> N
 
 
 def test_more_processes_than_strips_are_refused(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="too few strips of 512 px for 5 processes"):
+    with pytest.raises(UsageError, match="too few strips of 512 px and 1 lines for 5 processes"):
         train(recipe, tmp_path, device="cpu", processes=5)
+
+
+def test_strips_are_few_only_where_a_stage_has_large_ones(recipe: Recipe, tmp_path: Path) -> None:
+    stages = (
+        Stage(until=0.5, widths=(512,), difficulty=0.0),
+        Stage(until=1.0, widths=(256,), lines=(2,), difficulty=0.0),
+    )
+    go(replace(recipe, stages=stages, units=2), tmp_path, steps=1)
+    assert step_of(tmp_path) == 1
 
 
 def test_another_recipe_is_refused(recipe: Recipe, whole: Path) -> None:
@@ -357,16 +367,17 @@ def test_a_run_goes_on_with_the_text_it_began_with(recipe: Recipe, tmp_path: Pat
     go(mine, tmp_path / "run", steps=1)
     go(mine, tmp_path / "run", steps=1)
     (text / "more-en.txt").write_text("A paragraph of the text that was not there before.\n" * 99)
-    with pytest.raises(UsageError, match="other weights, sizes, parts, fonts or text"):
+    with pytest.raises(UsageError, match="other weights, sizes, parts, fonts, text"):
         go(mine, tmp_path / "run", steps=1)
 
 
 def test_curves_tell_every_step(whole: Path, recipe: Recipe) -> None:
     found = curves(whole)
     assert {"text_loss", "place_loss", "patch_hits", "token_hits", "norm", "mfu"} <= set(found)
-    assert {len(values) for values in found.values()} == {STEPS}
-    assert found["text_loss"][:2] == [0.0] * 2, "glyphs alone"
-    assert all(3 < loss < 7 for loss in found["text_loss"][2:])
+    untaught = {name: values for name, values in found.items() if name.startswith(("text", "pl"))}
+    assert {len(values) for values in untaught.values()} == {STEPS - 2}, "two of glyphs alone"
+    assert {len(found[name]) for name in found.keys() - untaught.keys()} == {STEPS}
+    assert all(3 < loss < 7 for loss in found["text_loss"])
     assert found["rate"] == pytest.approx([recipe.rate(step) for step in range(STEPS)])
     assert all(0 < share < 1 for share in found["data"])
     assert found["flops"] == sorted(found["flops"])
@@ -421,7 +432,7 @@ def test_text_alone_can_be_learnt_from_strips_of_several_lines(
     found = curves(tmp_path)
     assert len(found["held_out_cer"]) == 1
     assert found["text_loss"][0] > 3
-    assert found["place_loss"] == found["patch_hits"] == found["token_hits"] == [0, 0]
+    assert not {"place_loss", "patch_hits", "token_hits"} & found.keys()
     model, _ = load_model(tmp_path / "model", device=torch.device("cpu"), dtype=torch.float32)
     assert model.place is None
 

@@ -31,7 +31,7 @@ from lightseek.encoder import ClipBlock, SamBlock
 from lightseek.errors import DataError, LightSeekError, ModelError, UsageError
 from lightseek.eval.metrics import Score
 from lightseek.language import LanguageDecoder
-from lightseek.lora import LoraConfig
+from lightseek.lora import LoraConfig, read_settings
 from lightseek.model import LightSeekOCR
 from lightseek.ocr import OCR
 from lightseek.published import load_sam
@@ -40,7 +40,7 @@ from lightseek.train import checkpoint
 from lightseek.train.card import read_record
 from lightseek.train.checkpoint import RunFolder
 from lightseek.train.loss import Part
-from lightseek.train.pages import launch, loop, start
+from lightseek.train.pages import launch, outcome, start
 from lightseek.train.pages.batch import PageBatch, PageModel
 from lightseek.train.pages.launch import work
 from lightseek.train.pages.loop import PageTrainer, train_pages
@@ -53,10 +53,11 @@ from lightseek.train.pages.recipe import (
     StepSchedule,
     load_any,
 )
+from lightseek.train.pages.report import PageReporter
 from lightseek.train.pages.state import PageProgress
 from lightseek.train.progress import read_curve
 from lightseek.views import MODES
-from lightseek.weights import hash_model, load_model, save_model
+from lightseek.weights import load_model, sample_model, save_model
 
 pytest.importorskip("accelerate")
 
@@ -527,6 +528,42 @@ def test_a_run_goes_on_from_where_it_began(
         go(own, tmp_path / "run")
 
 
+def test_a_run_goes_on_with_the_held_out_pages_it_began_with(
+    recipe: PageRecipe, tmp_path: Path
+) -> None:
+    held_out = shutil.copytree(recipe.pages.held_out, tmp_path / "held-out")
+    own = replace(recipe, pages=replace(recipe.pages, held_out=str(held_out)))
+    go(own, tmp_path / "run", steps=1)
+    text = next(held_out.glob("*.txt"))
+    text.write_text(text.read_text() + " and more")
+    with pytest.raises(UsageError, match="or held-out pages: name the same"):
+        go(own, tmp_path / "run")
+
+
+def test_adapters_are_for_the_weights_that_the_run_began_with(
+    recipe: PageRecipe, tmp_path: Path, tiny_tokenizer: Tokenizer
+) -> None:
+    pytest.importorskip("peft")
+    model, _ = load_model(recipe.model, device=torch.device("cpu"), dtype=torch.float32)
+    save_model(tmp_path / "start", model, tiny_tokenizer)
+    lora = LoraConfig(rank=2, alpha=4, dropout=0.0, targets=("query", "value"))
+    own = replace(recipe, model=str(tmp_path / "start"), lora=lora)
+    train, before = PageTrainer._train, sample_model(tmp_path / "start")
+
+    def others_train_on(self: PageTrainer, report: PageReporter) -> None:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 1
+        save_model(tmp_path / "start", model, tiny_tokenizer)
+        train(self, report)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PageTrainer, "_train", others_train_on)
+        go(own, tmp_path / "run", steps=1)
+    assert sample_model(tmp_path / "start") != before
+    assert read_settings(tmp_path / "run" / "model").base_sample == before
+
+
 def test_a_model_with_another_encoder_is_saved_whole(
     recipe: PageRecipe, tmp_path: Path, tiny_tokenizer: Tokenizer
 ) -> None:
@@ -615,7 +652,7 @@ def test_pages_are_not_both_learnt_and_held_out(recipe: PageRecipe, tmp_path: Pa
 def test_a_finished_run_keeps_its_record(whole: Path, recipe: PageRecipe) -> None:
     record = read_record(whole / "model")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "current_commit", lambda: "a later one")
+        patch.setattr(outcome, "current_commit", lambda: "a later one")
         go(recipe, whole)
     assert read_record(whole / "model") == record
 
@@ -700,7 +737,7 @@ def test_a_checkpoint_of_another_shape_is_refused(
     save_model(tmp_path / "model", LightSeekOCR(tiny_base_config), tiny_tokenizer)
     go(moving, tmp_path / "run", steps=1)
     save_model(tmp_path / "model", LightSeekOCR(other), tiny_tokenizer)
-    (tmp_path / "run" / "start.sha256").write_text(hash_model(tmp_path / "model"))
+    (tmp_path / "run" / "start.sha256").write_text(start.hash_start(moving))
     with pytest.raises(ModelError, match="misshapen: model"):
         go(moving, tmp_path / "run")
     with pytest.raises(UsageError, match="another recipe"):
@@ -909,9 +946,9 @@ def test_the_command_tells_recipes_apart(
         patch.setattr("lightseek.weights.find_device", lambda n: torch.device(named.get(n, n)))
         assert "accelerate launch --num_processes 2" in run(stage, *on_gpus).output
         assert "CUDA_VISIBLE_DEVICES" in run(stage, "--device", "cuda:1").output
-    assert (
-        "nano reads strips, not pages" in run(stage, "--model", "nano", "--set=precision=no").output
-    )
+    here = f"--set=pages.held_out={recipe.pages.held_out}"
+    nano = run(stage, "--model", "nano", "--set=precision=no", here)
+    assert "nano reads strips, not pages" in nano.output
     refused = run(stage, "--set", "pages.trian=1", *output)
     assert (refused.exit_code, "pages.trian" in refused.output) == (2, True)
     changes = [

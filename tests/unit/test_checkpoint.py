@@ -181,32 +181,35 @@ def test_a_cut_off_file_is_named(run: RunFolder) -> None:
 
 def test_a_folder_belongs_to_one_recipe(tmp_path: Path, tiny_recipe: Recipe) -> None:
     run = RunFolder(tmp_path / "deep" / "run")
-    run.claim(replace(tiny_recipe, seed=98))
-    run.claim(tiny_recipe)
+    run.claim(replace(tiny_recipe, seed=98), "start")
+    run.claim(tiny_recipe, "start")
     run.save({}, Progress(step=1, strips=1, flops=1.0, seconds=1.0), rank=0, world=1)
-    run.claim(tiny_recipe)
+    run.claim(tiny_recipe, "start")
     with pytest.raises(UsageError, match="another recipe"):
-        run.claim(replace(tiny_recipe, seed=99))
-    run.claim(tiny_recipe)
+        run.claim(replace(tiny_recipe, seed=99), "start")
+    run.claim(tiny_recipe, "start")
 
 
 def test_a_run_of_an_older_version_is_known_again(tmp_path: Path, tiny_recipe: Recipe) -> None:
     """A key that came later stands for what was done before there was one."""
     run = RunFolder(tmp_path)
-    run.claim(tiny_recipe)
+    run.claim(tiny_recipe, "start")
     run.save({}, Progress(step=1, strips=1, flops=1.0, seconds=1.0), rank=0, world=1)
     file = tmp_path / "recipe.json"
     written = json.loads(file.read_text())
     assert written["data"].pop("typeset_share") == 0
     file.write_text(json.dumps(written))
-    run.claim(tiny_recipe)
+    run.claim(tiny_recipe, "start")
     file.write_text("{")
     with pytest.raises(UsageError, match="another recipe"):
-        run.claim(tiny_recipe)
+        run.claim(tiny_recipe, "start")
+    file.unlink()
+    with pytest.raises(UsageError, match="another recipe"):
+        run.claim(tiny_recipe, "start")
 
 
 def test_a_file_is_no_run_folder(tmp_path: Path, tiny_recipe: Recipe) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(UsageError, match="file"):
-        RunFolder(file).claim(tiny_recipe)
+        RunFolder(file).claim(tiny_recipe, "start")

@@ -6,7 +6,14 @@ import pytest
 from fontTools.ttLib import TTFont
 
 from lightseek.data.corpus import DRAWN_ONLY
-from lightseek.data.fonts import SHIPPED, Face, load_faces, split_families, without_clones
+from lightseek.data.fonts import (
+    SHIPPED,
+    Face,
+    load_faces,
+    split_families,
+    unseen_faces,
+    without_clones,
+)
 from lightseek.data.packages import sources
 from lightseek.errors import UsageError
 from lightseek.tokenizer import LATIN
@@ -176,6 +183,12 @@ def test_a_family_under_another_name_is_found(shipped: list[Face], tmp_path: Pat
     others = [face for face in shipped if face.family != "Caladea"]
     assert without_clones([copy, *others], [caladea]) == others
     assert without_clones(shipped, others) == [f for f in shipped if f.family == "Caladea"]
+
+
+def test_all_families_cannot_be_kept_aside(shipped: list[Face]) -> None:
+    families = len({face.family for face in shipped})
+    with pytest.raises(UsageError, match=f"no more than {families} font families"):
+        unseen_faces(shipped, held_out=families, seed=0)
 
 
 def test_enough_families_are_named() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightseek.data.loader import BatchLoader, epoch_batches
-from lightseek.errors import DataError
+from lightseek.data.loader import BatchLoader, epoch_batches, faults_of_workers
+from lightseek.errors import DataError, ModelError
 
 LENGTHS = np.random.default_rng(0).integers(1, 1000, 997)
 
@@ -120,6 +120,12 @@ def test_the_chance_of_others_is_left_alone() -> None:
     before = torch.get_rng_state()
     list(loader())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_a_worker_met_is_told_in_a_line() -> None:
+    told = "Caught ModelError in worker.\nTraceback:\nlightseek.errors.ModelError: lines are broken"
+    with pytest.raises(ModelError, match=r"^lines are broken$"), faults_of_workers():
+        raise ModelError(told)
 
 
 def test_too_few_rows() -> None:

@@ -111,6 +111,15 @@ def test_what_else_a_recipe_names_comes_along(recipe: Path) -> None:
     assert "-o run --from start" in Path("pack/run.sh").read_text()
 
 
+def test_a_name_with_a_space_and_a_start_with_a_folder(recipe: Path) -> None:
+    spaced = recipe.rename(recipe.with_name("my recipe.toml"))
+    Path("base", ".git").mkdir(parents=True)
+    Path("base", "config.json").write_text("{}")
+    make_pack(spaced, Path("pack"), start="base")
+    assert [path.name for path in Path("pack/start").iterdir()] == ["config.json"]
+    assert "train 'my recipe.toml' -o run" in Path("pack/run.sh").read_text()
+
+
 def test_adapters_are_no_start(recipe: Path) -> None:
     Path("tuned").mkdir()
     Path("tuned", "adapters.json").write_text("{}")

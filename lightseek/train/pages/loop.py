@@ -25,7 +25,6 @@ from lightseek.errors import LightSeekError, UsageError, require
 from lightseek.eval.metrics import Score, score_all
 from lightseek.shards import write_file
 from lightseek.train.batch import IGNORED
-from lightseek.train.card import current_commit
 from lightseek.train.checkpoint import RunFolder
 from lightseek.train.pages.batch import (
     PageBatch,
@@ -103,9 +102,7 @@ class PageTrainer:
     ) -> None:
         self.recipe, self.folder, self.limits = recipe, folder, limits
         self.accelerator = accelerator
-        self.origin = Origin(
-            recipe=recipe, commit=current_commit(), processes=accelerator.num_processes
-        )
+        self.origin = Origin.of(recipe, accelerator.num_processes)
         model, self.tokenizer = begin_model(recipe)
         mode = as_looked_at(find_mode(recipe.pages.mode), model.config.decoder.sliding_window)
         prompt = make_prompt(model, self.tokenizer, recipe.pages.prompt)

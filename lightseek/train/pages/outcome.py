@@ -17,7 +17,7 @@ from lightseek.lora import Settings, merge_adapters, save_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.presets import names_preset
 from lightseek.tokenizer import Tokenizer
-from lightseek.train.card import write_record
+from lightseek.train.card import current_commit, write_record
 from lightseek.train.pages.batch import PageBatch
 from lightseek.train.pages.recipe import PageRecipe
 from lightseek.train.pages.state import PageProgress
@@ -32,6 +32,23 @@ class Origin:
     commit: str | None
     """Of the code, as the run began."""
     processes: int
+    start: Path | None
+    """Model folder that the run began with; none from nothing."""
+    base_sample: str | None
+    """Of that, as it was then: adapters are for these weights, whatever lies there later."""
+
+    @classmethod
+    def of(cls, recipe: PageRecipe, processes: int) -> "Origin":
+        """Of a run that begins now."""
+        start = None if names_preset(recipe.model) else find_model(recipe.model)
+        sample = sample_model(start) if start and recipe.adapts_model else None
+        return cls(
+            recipe=recipe,
+            commit=current_commit(),
+            processes=processes,
+            start=start,
+            base_sample=sample,
+        )
 
 
 def save_learnt(
@@ -47,14 +64,13 @@ def save_learnt(
     """
     recipe = origin.recipe
     assert recipe.lora is not None, "there are no adapters to save"
-    base = lasting_name(recipe.model)
     pages = recipe.pages
     settings = Settings(
-        base=base,
+        base=lasting_name(recipe.model),
         mode=pages.mode,
         lora=recipe.lora,
         prompt=pages.prompt,
-        base_sample=sample_model(base),
+        base_sample=origin.base_sample,
     )
     save_adapters(folder, learnt, settings)
     _write_record(folder, origin, progress)
@@ -83,10 +99,13 @@ def save_copy(
 
 
 def _write_record(folder: Path, origin: Origin, progress: PageProgress) -> None:
-    recipe = origin.recipe
-    start = None if names_preset(recipe.model) else find_model(recipe.model)
     write_record(
-        folder, recipe, progress, commit=origin.commit, processes=origin.processes, start=start
+        folder,
+        origin.recipe,
+        progress,
+        commit=origin.commit,
+        processes=origin.processes,
+        start=origin.start,
     )
 
 

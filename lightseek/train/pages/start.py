@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lightseek.config import DecoderConfig, ModelConfig
+from lightseek.data.dataset import load_pairs
 from lightseek.errors import UsageError
 from lightseek.fusion import EMBEDDING_STD, SCALES
 from lightseek.lora import add_adapters
@@ -74,14 +75,17 @@ def begin_model(recipe: PageRecipe) -> tuple[LightSeekOCR, Tokenizer]:
     return model, tokenizer
 
 
-def hash_start(recipe: PageRecipe) -> str | None:
-    """Hashes of all that a run begins with and its recipe only names, if there is any.
+def hash_start(recipe: PageRecipe) -> str:
+    """Hashes of what a run begins with and its recipe only names, and of its held-out pages.
 
     Raises:
         ModelError: If there is no such model.
+        DataError: If there are no held-out pages.
     """
     parts = recipe.parts
-    hashes = [] if parts.encoder is None else [hash_model(parts.encoder)]
+    # with other pages the best loss so far would mean nothing
+    hashes = [load_pairs(recipe.pages.held_out).fingerprint]
+    hashes += [] if parts.encoder is None else [hash_model(parts.encoder)]
     if not names_preset(recipe.model):
         return " ".join([*hashes, hash_model(recipe.model)])
     sizes = hash_sizes(recipe.model)
@@ -92,7 +96,7 @@ def hash_start(recipe: PageRecipe) -> str | None:
         folder = find_model(parts.tokenizer)
         Tokenizer.from_folder(folder)  # says what is wrong with it
         hashes.append(hash_files([folder / TOKENIZER]))
-    return " ".join(hashes) or None
+    return " ".join(hashes)
 
 
 def prepare_parts(model: LightSeekOCR, recipe: PageRecipe) -> None:
