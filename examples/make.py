@@ -183,8 +183,9 @@ def scan(name: str, written: Manuscript, setter: Typesetter, *, seed: int) -> No
 
 def set_page(written: Manuscript, setter: Typesetter) -> SetPage:
     """A page that shows what is written."""
-    page = setter.set(written, load_faces(SHIPPED, LATIN)[0])
-    assert page is not None, f"this is not printed as it is written: {written.text}"
+    pages = setter.set_all(written, load_faces(SHIPPED, LATIN)[0])
+    assert pages is not None, f"this is not printed as it is written: {written.text}"
+    [page] = pages
     return page
 
 

@@ -110,8 +110,7 @@ for number in range(STEPS):
     losses = trained(collate(samples, rngs, tokenizer, place, first_col), glyphs_only=False)
     counts = torch.stack([part.asked.detach() for part in losses])
     weigh(losses, counts, weights).backward()
-    left = (1 - number / STEPS) / (1 - recipe.constant_until)
-    optimiser.step(min(1.0, left, (number + 1) / recipe.warmup_steps))
+    optimiser.step(recipe.share(number, STEPS))
     if (number + 1) % 10 == 0:
         right = float(losses.text.hits / losses.text.asked)
         print(f"step {number + 1:2}  next character {right:.0%} right")

@@ -120,8 +120,7 @@ def step(number: int) -> float:
     losses = trained(batch, glyphs_only=number < GLYPHS_ALONE)
     counts = torch.stack([part.asked.detach() for part in losses])
     weigh(losses, counts, weights).backward()
-    left = (1 - number / STEPS) / (1 - recipe.constant_until)
-    optimiser.step(min(1.0, left, (number + 1) / recipe.warmup_steps))
+    optimiser.step(recipe.share(number, STEPS))
     return float(losses.text.hits / losses.text.asked.clamp(min=1))
 
 

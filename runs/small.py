@@ -9,6 +9,7 @@ with the weights of each run, and writes tables of what was trained and how exac
 
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -151,20 +152,19 @@ def draw_in(
 def curve_table(runs: list[Run]) -> str:
     """Next-token loss against strips seen."""
     curves = [read_curve(run.folder, "text_loss") for run in runs]
-    longest = max(curves, key=len)
+    last = max(curve[-1][0] for curve in curves)
     rows = [
         "| strips | " + " | ".join(f"loss, {run.taught}" for run in runs) + " |",
         "| --: |" + " --: |" * len(runs),
     ]
-    width = max(1, len(longest) // POINTS)
-    for end in range(width, len(longest) + 1, width):
+    ends = [round(last * point / POINTS) for point in range(POINTS + 1)]
+    for start, end in pairwise(ends):
         cells = []
         for curve in curves:
-            # zero while only glyphs were learnt
-            part = [loss for _, loss in curve[end - width : end] if loss > 0]
-            whole = len(curve) >= end and part
+            part = [loss for strips, loss in curve if start < strips <= end]
+            whole = curve[-1][0] >= end and part
             cells.append(f"{sum(part) / len(part):.2f}" if whole else "")
-        rows.append(f"| {longest[end - 1][0]:,} | {' | '.join(cells)} |")
+        rows.append(f"| {end:,} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

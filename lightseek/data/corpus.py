@@ -151,7 +151,7 @@ class Corpus:
             folder: Holds the files, one paragraph a line, UTF-8.
             symbols: What a reader can write; nothing else is ever drawn.
             held_out: Give the paragraphs that are never given otherwise, one in fifty.
-            max_chars_per_language: Half for novels, half for modern prose.
+            max_chars_per_language: Half of it for each kind of text.
 
         Raises:
             UsageError: If the folder has no text, or none that is kept aside, or a broken file.

@@ -1,8 +1,8 @@
 """What printing, ageing and scanning do to an image: small functions on grey images.
 
-Each takes a grey image with dark ink on light paper and a random generator and returns a new image
-of the same shape. They never move ink, except `rotate`, which also returns how. Knows nothing of
-text.
+Each takes a grey image with dark ink on light paper and returns one; what is random is drawn from
+the generator it is given. They never move ink, except `resize`, and `rotate`, which also returns
+how. Knows nothing of text.
 """
 
 import random

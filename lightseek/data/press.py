@@ -124,7 +124,7 @@ def print_lines(
     words: Sequence[str],
     difficulty: float,
 ) -> degrade.Grey:
-    """The lines, and what a cutter leaves of what stands around a single one."""
+    """A sheet with the lines on it, and what a cutter leaves of what stands around a single one."""
 
     def chance(probability: float) -> bool:
         return rng.random() < probability * difficulty

@@ -81,7 +81,7 @@ class Typesetter:
             face: That of most of it: tells how high letters are.
 
         Returns:
-            The page, or None if what is printed is not the text, or not all of it on the page.
+            The page, or None if what is printed on it is not the text or its beginning.
         """
         document = pdfium.PdfDocument(self.pdf(manuscript.source))
         page = SetPage(document[0], _body_height(face))

@@ -39,7 +39,7 @@ _LIGATURES = (("ffi", "ﬃ"), ("ffl", "ﬄ"), ("ff", "ﬀ"), ("fi", "ﬁ"), ("fl
 
 
 class Alphabet:
-    """The symbols, and how often each stands in strings that mean nothing."""
+    """The symbols that strings without a meaning are drawn from."""
 
     def __init__(self, symbols: str) -> None:
         self.symbols = symbols

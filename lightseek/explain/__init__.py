@@ -71,10 +71,9 @@ def explain(
     shown = next(iter(opened))
     if isinstance(shown, UnreadablePage):
         raise PageError(f"{opened.source} page {page}: {shown.reason}")
-    question = Question(mode=mode, max_tokens=max_tokens, prompt=prompt)
     if prompt is None and ocr.model.config.decoder.row_marks:
-        # without marks the text that is followed is all that the model wrote
-        question = Question(mode=mode, max_tokens=max_tokens, prompt="free")
+        prompt = "free"  # without marks the text that is followed is all that the model wrote
+    question = Question(mode=mode, max_tokens=max_tokens, prompt=prompt)
 
     def read_page(image: Image.Image) -> Page:
         [read] = ocr.read(

@@ -1,5 +1,6 @@
 """The plot of a study of compression: precision against text tokens a visual token."""
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def draw_chart(study: Study, path: Path) -> None:
 
 def _draw_ratio(plot: Any, study: Study) -> None:
     _draw_paper(plot)
-    for colour, series in zip(_COLOURS, study.series, strict=False):
+    for colour, series in zip(cycle(_COLOURS), study.series, strict=False):
         if series == "coarser":
             continue
         rows = sorted(study.of(series), key=lambda row: row.compression)

@@ -8,7 +8,6 @@ Axes: H W pixels of a page.
 
 import json
 import random
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
@@ -157,10 +156,10 @@ class Press:
                 "}",
             )
         )
-        page = self._setter.set(Manuscript(source, text), self._face)
-        if page is None or len(re.sub(r"\s", "", page.text)) < len(re.sub(r"\s", "", text)):
+        pages = self._setter.set_all(Manuscript(source, text), self._face)
+        if pages is None or len(pages) > 1:
             return None
-        return page.image(dpi / POINTS_PER_INCH), page.text
+        return pages[0].image(dpi / POINTS_PER_INCH), pages[0].text
 
 
 def _is_plain(face: Face) -> bool:

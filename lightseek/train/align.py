@@ -66,6 +66,7 @@ def align_lines(
 
     Raises:
         UsageError: If the folder is there already, or the model reads no strips.
+        DataError: If a row cannot be read, or the folder not be written.
         MissingExtraError: If rapidfuzz is not installed.
     """
     if ocr.reads_views:

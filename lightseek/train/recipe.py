@@ -92,6 +92,12 @@ class OptimiserRecipe:
     constant_until: Share
     """Share of the run after which the rates fall linearly to zero."""
 
+    def share(self, step: int, steps: int) -> float:
+        """Share of the full learning rates at a step of so many."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        left = (1 - step / steps) / max(1e-9, 1 - self.constant_until)
+        return warm * min(1.0, left)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossRecipe:
@@ -190,9 +196,7 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """Share of the full learning rates at a step."""
-        warm = min(1.0, (step + 1) / max(1, self.optimiser.warmup_steps))
-        left = (1 - step / self.steps) / max(1e-9, 1 - self.optimiser.constant_until)
-        return warm * min(1.0, left)
+        return self.optimiser.share(step, self.steps)
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
