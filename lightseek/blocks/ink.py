@@ -309,7 +309,10 @@ def _with_bands_inverted(sheet: Sheet) -> Sheet:
         window = np.s_[top:bottom, left:right]
         own = (pieces.labels[window] == i + 1).astype(np.uint8)
         filled = _filled(own)
-        if filled.mean() < 0.8 or not _like_letters(components(filled & (1 - own)), letter):
+        # with what is thin between letters, or a word were one hole
+        piece = sheet.pieces.labels[window]
+        whole = piece == piece[own > 0][0]
+        if filled.mean() < 0.8 or not _like_letters(components(filled & ~whole), letter):
             continue
         dark = int(np.median(grey[window][own > 0]))
         span = max(255 - dark, 1)
@@ -339,7 +342,7 @@ def _like_letters(holes: Components, letter: float) -> bool:
     beside = np.abs(x[:, None] - x) < 3 * usual
     beside &= np.abs(foot[:, None] - foot) <= max(1.0, 0.12 * usual)
     in_line = float(np.mean(beside.sum(axis=1) > 1))
-    return even.sum() > 0.7 * large.sum() and in_line > 0.7
+    return bool(even.sum() > 0.7 * large.sum() and in_line > 0.7)
 
 
 def _filled(piece: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:

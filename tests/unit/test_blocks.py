@@ -246,6 +246,16 @@ def test_light_text_on_a_dark_band_becomes_dark_on_light() -> None:
     assert np.median(next(strips(blocks)).image) > 200
 
 
+def test_words_on_a_dark_side_bar_are_seen_though_their_letters_nearly_touch() -> None:
+    page = Sheet()
+    page.draw.rectangle((0, 0, 320, page.image.height), fill=(45, 60, 85))
+    bar = ("Machine learning", "Project management", "Public speaking", "rowing, singing, cycling")
+    for number, text in enumerate(bar):
+        page.line(40, 80 + 40 * number, text, size=19, fill="white")
+    page.column(380, 80, rows=9, width=500)
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
 def test_uneven_light_hides_nothing() -> None:
     page = Sheet()
     page.column(100, 200, rows=15, width=640)
