@@ -55,7 +55,7 @@ def _white_of(samples: Shaped[np.ndarray, "H W"]) -> float:
     """The largest value of the scale: 65,535 for 16 bits; else it is told by what is there."""
     if samples.dtype.itemsize == 2:
         return 65535
-    peak = float(np.nanmax(samples))
+    peak = float(np.nan_to_num(samples).max())
     return next((white for white in (1, 255, 65535) if peak <= white), peak)
 
 
@@ -76,7 +76,7 @@ def image_of(pixels: Shaped[np.ndarray, "..."]) -> Image.Image:
         pixels = pixels[:, :, 0]
     if not pixels.size or pixels.shape[2:] not in ((), (3,), (4,)) or pixels.ndim < 2:
         raise PageError(f"an array of shape {pixels.shape} is no image: give height x width (x 3)")
-    kind = pixels.dtype
+    kind = pixels.dtype.newbyteorder("=")
     if kind == np.uint8:
         return Image.fromarray(pixels)
     if kind == np.uint16:

@@ -192,7 +192,8 @@ class Page(_Frozen):
             region.markdown_within(self._room(region)) for region in self.regions if region.text
         ]
         if self.reason is not None:
-            parts.append(f"<!-- {self.status}: {self.reason} -->")
+            reason = self.reason.replace("--", "- -")  # or the comment might end there
+            parts.append(f"<!-- {self.status}: {reason} -->")
         return "\n\n".join(parts)
 
     @property

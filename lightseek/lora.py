@@ -192,7 +192,10 @@ def read_settings(folder: Path) -> Settings:
         data = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} holds no adapters that can be read: {error}") from error
-    return validate(Settings, data, source=str(folder / SETTINGS))
+    settings = validate(Settings, data, source=str(folder / SETTINGS))
+    if Path(settings.base) == folder.resolve():
+        raise ModelError(f"{folder} holds adapters of itself: its model was written over")
+    return settings
 
 
 def load_adapters(folder: Path, model: LightSeekOCR) -> None:
@@ -208,6 +211,8 @@ def load_adapters(folder: Path, model: LightSeekOCR) -> None:
         raise ModelError(f"{folder} holds no adapters that can be read: {error}") from error
     add_adapters(model, settings.lora)
     parameters: dict[str, nn.Parameter] = dict(model.named_parameters())
+    if missing := [name for name in parameters if is_adapter(name) and name not in learnt]:
+        raise ModelError(f"{folder} is not whole: {ADAPTERS} has no {missing[0]}")
     strange = [
         n for n, t in learnt.items() if n not in parameters or parameters[n].shape != t.shape
     ]

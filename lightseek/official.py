@@ -92,7 +92,7 @@ def _from_original(data: Mapping[str, Any], *, source: str) -> Official:
         language,
         dense_layers=language.first_k_dense_replace,
         rope_base=language.rope_theta,
-        window=language.sliding_window or language.sliding_window_size,
+        window=language.sliding_window or language.sliding_window_size or None,
         tied_head=language.tie_word_embeddings,
         image_id=None,
     )

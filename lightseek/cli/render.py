@@ -68,7 +68,7 @@ def setting_options(command: F) -> F:
                 type=click.IntRange(20, 1200),
                 default=200,
                 show_default=True,
-                help="Of it.",
+                help="Dots per inch at which pages are drawn.",
             ),
         )
     ):

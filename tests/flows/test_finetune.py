@@ -178,6 +178,23 @@ def test_adapters_whose_model_is_gone_say_so(tmp_path: Path, tiny_model: LightSe
             use(str(tmp_path / "tuned"))
 
 
+def test_adapters_that_are_not_whole_say_so(
+    tmp_path: Path, tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer
+) -> None:
+    base, tuned = tmp_path / "base", tmp_path / "tuned"
+    save_model(base, tiny_model, tiny_tokenizer)
+    model = copy.deepcopy(tiny_model)
+    add_adapters(model, OF_BOTH)
+    settings = Settings(base=str(base), mode="blocks", lora=OF_BOTH)
+    learnt = learnt_of(model)
+    save_adapters(tuned, dict(list(learnt.items())[1:]), settings)
+    with pytest.raises(ModelError, match="tuned is not whole: adapters"):
+        load_model(tuned, device=CPU, dtype=torch.float32)
+    save_adapters(tuned, learnt, replace(settings, base=str(tuned)))
+    with pytest.raises(ModelError, match="tuned holds adapters of itself"):
+        load_model(tuned, device=CPU, dtype=torch.float32)
+
+
 def test_adapters_of_a_model_that_has_changed_say_so(
     tmp_path: Path, tiny_model: LightSeekOCR, tiny_tokenizer: Tokenizer
 ) -> None:

@@ -161,6 +161,8 @@ def test_a_truncated_page_counts_as_read_and_says_why() -> None:
     )
     assert document(cut).ok
     assert cut.markdown == "so far\n\n<!-- truncated: too long -->"
+    arrow = cut.model_copy(update={"reason": "a-->b.png is empty"})
+    assert arrow.markdown.endswith("<!-- truncated: a- ->b.png is empty -->")
 
 
 def test_words_come_in_reading_order() -> None:

@@ -158,6 +158,12 @@ class TestConfigs:
         data = {k: v for k, v in ORIGINAL.items() if k != "language_config"}
         assert self.read(tmp_path, data) == preset("deepseek-ocr")
 
+    def test_a_window_of_nothing_is_none(self, tmp_path: Path) -> None:
+        language = {**ORIGINAL["language_config"], "sliding_window_size": 0}
+        assert self.read(tmp_path, {**ORIGINAL, "language_config": language}) == preset(
+            "deepseek-ocr"
+        )
+
     def test_special_ids_are_told(self, tmp_path: Path) -> None:
         write_config(tmp_path, TRANSFORMERS)
         found = find_official(tmp_path / CONFIG)

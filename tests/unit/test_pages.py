@@ -350,6 +350,7 @@ class TestPixelsInMemory:
             (np.array([[(0, 0, 0, 0), (*BLUE, 255)]], np.uint8), [WHITE, BLUE]),
             (np.array([[False, True]]), [BLACK, WHITE]),
             (np.array([[0, 0x80FF, 65535]], np.uint16), [BLACK, GREY, WHITE]),
+            (np.array([[0, 0x80FF, 65535]], ">u2"), [BLACK, GREY, WHITE]),
             (np.array([[0, 0.5, 1]], np.float64), [BLACK, GREY, WHITE]),
             (np.array([[(1, 0, 0)]], np.float32), [RED]),
         ],
