@@ -309,9 +309,8 @@ def _with_bands_inverted(sheet: Sheet) -> Sheet:
         window = np.s_[top:bottom, left:right]
         own = (pieces.labels[window] == i + 1).astype(np.uint8)
         filled = _filled(own)
-        # with what is thin between letters, or a word were one hole
         piece = sheet.pieces.labels[window]
-        whole = piece == piece[own > 0][0]
+        whole = piece == piece[own > 0][0]  # what is thin between letters, too
         if filled.mean() < 0.8 or not _like_letters(components(filled & ~whole), letter):
             continue
         dark = int(np.median(grey[window][own > 0]))

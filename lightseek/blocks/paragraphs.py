@@ -100,6 +100,8 @@ def _continues(
     # touching letters of a single line may mislead
     if not any(_is_as_large(_widest(row), _widest(above)) for above in group[-_COMPARED:]):
         return False
+    if row[-1].right < before[0].left or before[-1].right < row[0].left:
+        return False  # what stands beside it
     step, size = _middle(row) - _middle(before), _widest(row).tall
     if _is_gap(step, usual, size) or step > 3.5 * size:
         return False
@@ -113,7 +115,8 @@ def _continues(
     if hanging and row[0].left < before[0].left - indent:
         return False
     ends_early = before[-1].right < edges[1] - 0.25 * (edges[1] - edges[0])
-    return not (ends_early and row[-1].right > before[-1].right)
+    # lines that are all short, as of addresses, stay together
+    return not (ends_early and row[-1].right > before[-1].right and _is_full(row, edges))
 
 
 def _has_mark(row: Row) -> bool:

@@ -25,6 +25,8 @@ _UNDERSCORES = 3
 """Width of two or three in a row, at most, likewise."""
 _BESIDE_SIGN = 3
 """Farthest that a sign between two words stands from either, in heights of a letter."""
+_BEFORE_LINE = 2
+"""Farthest that a dash or bullet stands before the line it begins, likewise."""
 _MAX_SEGMENTS = 4000
 """Of more runs, as in noise, the widest are kept: the time they take grows with their square."""
 
@@ -203,6 +205,13 @@ def _attach_small(
             if right - left < _UNDERSCORES * letter:
                 below = 1.1 if ((gaps < 0.4 * letter) & (down < 1.1 * reach)).any() else 0.6
         near = (across < 1.6 * reach) & (down < np.where(y < middles, above, below) * reach)
+        # a dash or a bullet that a line begins with, whatever stands above and below it
+        level = down < 0.5 * reach
+        ahead = level & (spans[:, 0] >= right) & (spans[:, 0] - right < _BEFORE_LINE * reach)
+        ahead &= spans[:, 1] - spans[:, 0] > _BEFORE_LINE * reach
+        behind = level & (spans[:, 1] <= left) & (left - spans[:, 1] < BESIDE * reach)
+        if right - left > 0.3 * letter and not behind.any():
+            near |= ahead
         in_a_column = ((across == 0) & (down < 4 * reach)).any()
         if not in_a_column and right - left > 0.3 * letter:
             near |= (across < 4 * reach) & (down < 0.5 * reach)

@@ -105,6 +105,15 @@ def test_a_line_that_ends_early_ends_a_paragraph() -> None:
     assert sizes([row(0), row(1, right=400), row(2), row(3)]) == [2, 2]
 
 
+def test_lines_of_an_address_stay_together() -> None:
+    """That one is longer than the one before it means nothing while it is not full."""
+    assert sizes([row(i, right=right) for i, right in enumerate((300, 360, 420))]) == [3]
+
+
+def test_what_stands_beside_a_line_does_not_go_on_with_it() -> None:
+    assert sizes([row(0, left=500), row(0.4, right=400), row(1.4, right=400)]) == [1, 2]
+
+
 def test_the_rows_of_a_table_stand_apart() -> None:
     cells = [[segment(100, 300, 100 + 30 * i), segment(600, 800, 100 + 30 * i)] for i in range(3)]
     assert sizes([*cells, row(3), row(4)]) == [1, 1, 1, 2]
