@@ -27,6 +27,8 @@ _BESIDE_SIGN = 3
 """Farthest that a sign between two words stands from either, in heights of a letter."""
 _BEFORE_LINE = 2
 """Farthest that a dash or bullet stands before the line it begins, likewise."""
+_SHORTEST_LINE = 4
+"""Width of that line, at least, likewise."""
 _MAX_SEGMENTS = 4000
 """Of more runs, as in noise, the widest are kept: the time they take grows with their square."""
 
@@ -208,7 +210,7 @@ def _attach_small(
         # a dash or a bullet that a line begins with, whatever stands above and below it
         level = down < 0.5 * reach
         ahead = level & (spans[:, 0] >= right) & (spans[:, 0] - right < _BEFORE_LINE * reach)
-        ahead &= spans[:, 1] - spans[:, 0] > _BEFORE_LINE * reach
+        ahead &= spans[:, 1] - spans[:, 0] > _SHORTEST_LINE * reach
         behind = level & (spans[:, 1] <= left) & (left - spans[:, 1] < BESIDE * reach)
         if right - left > 0.3 * letter and not behind.any():
             near |= ahead

@@ -413,7 +413,7 @@ def test_a_dash_before_a_line_among_others_is_part_of_it() -> None:
     for row in range(3):
         page.column(100, 100 + 102 * row, rows=2, width=640, seed=row)
         page.draw.line((100, 182 + 102 * row, 128, 182 + 102 * row), fill="black", width=2)
-        page.line(180, 168 + 102 * row, sentence(row, 9))
+        page.line(150, 168 + 102 * row, sentence(row, 9))
     found = lines(cut_page(page.image))
     assert [round(box.left) for box in found[2::3]] == pytest.approx([100] * 3, abs=3)
 
