@@ -43,6 +43,8 @@ class Run:
     model: LightSeekOCR
     tokenizer: Tokenizer
     recipe: Recipe
+    batches: StripBatches
+    """Draw strips that training kept aside."""
 
     @property
     def taught(self) -> str:
@@ -72,7 +74,8 @@ def open_run(folder: Path) -> Run:
     path = folder / "model"
     model, tokenizer = load_model(str(path), device=device, dtype=default_dtype(device))
     recipe = validate(Recipe, read_record(path)[-1]["recipe"], source=str(path))
-    return Run(folder, model, tokenizer, recipe)
+    batches = StripBatches(recipe, model.config, tokenizer, held_out=True)
+    return Run(folder, model, tokenizer, recipe, batches)
 
 
 def training_table(runs: list[Run]) -> str:
@@ -108,10 +111,9 @@ def reading_table(runs: list[Run], strips: int) -> str:
 def measure(run: Run, text: str, lines: int, count: int) -> Score:
     """Errors in strips of so many lines, the same for every run."""
     recipe = run.recipe
-    batches = StripBatches(recipe, run.model.config, run.tokenizer, held_out=True)
     rng = random.Random(f"{SEED} {text} {lines}")
     width, difficulty = recipe.widest, recipe.stages[-1].difficulty
-    one = batches.draw if text == "mixture" else batches.draw_running
+    one = run.batches.draw if text == "mixture" else run.batches.draw_running
     samples = [one(rng, width, difficulty, lines) for _ in range(count)]
     return examine(run.model, run.tokenizer, samples)
 
@@ -120,9 +122,8 @@ def family_table(runs: list[Run], strips: int) -> str:
     """Character errors by font family, on the same text, the hardest last."""
     found: dict[str, list[float]] = {}
     for run in runs:
-        batches = StripBatches(run.recipe, run.model.config, run.tokenizer, held_out=True)
-        for faces in by_family(batches.faces):
-            samples = draw_in(StripRenderer(faces, run.tokenizer.ids), batches, run, strips)
+        for faces in by_family(run.batches.faces):
+            samples = draw_in(StripRenderer(faces, run.tokenizer.ids), run, strips)
             cer = examine(run.model, run.tokenizer, samples).cer
             found.setdefault(faces[0].family, []).append(cer)
     rows = [
@@ -137,14 +138,12 @@ def family_table(runs: list[Run], strips: int) -> str:
     return "\n".join(rows)
 
 
-def draw_in(
-    renderer: StripRenderer, batches: StripBatches, run: Run, count: int
-) -> list[StripSample]:
+def draw_in(renderer: StripRenderer, run: Run, count: int) -> list[StripSample]:
     """Running text in some faces, in strips of one to four lines by turns."""
     rng = random.Random(f"{SEED} families")
     width, difficulty = run.recipe.widest, run.recipe.stages[-1].difficulty
     return [
-        batches.draw_running(rng, width, difficulty, LINES[i % len(LINES)], renderer)
+        run.batches.draw_running(rng, width, difficulty, LINES[i % len(LINES)], renderer)
         for i in range(count)
     ]
 

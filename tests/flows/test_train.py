@@ -423,6 +423,13 @@ def test_lines_of_the_log_tell_loss_speed_and_end(
     assert len(curves(tmp_path)["held_out_cer"]) == 1
 
 
+def test_an_interrupt_loses_no_reading_of_held_out_strips(recipe: Recipe, tmp_path: Path) -> None:
+    with before_step(2, lambda: os.kill(os.getpid(), signal.SIGINT)):
+        go(replace(recipe, evaluate_every=3), tmp_path)
+    assert step_of(tmp_path) == 3
+    assert len(curves(tmp_path)["held_out_cer"]) == 1
+
+
 def test_text_alone_can_be_learnt_from_strips_of_several_lines(
     recipe: Recipe, tmp_path: Path
 ) -> None:
