@@ -160,6 +160,46 @@ def fade(image: Grey, rng: random.Random) -> Grey:
     return _clip(paper + (image - paper) * field.clip(0.12, 1.1))
 
 
+def streaks(image: Grey, rng: random.Random, *, scale: float) -> Grey:
+    """Stripes in which a worn thermal head prints little, down the paper or across it.
+
+    Args:
+        image: Any grey image.
+        rng: Draws how wide they are and what they leave.
+        scale: Pixels of this image for one pixel of the final one.
+    """
+    height, width = image.shape
+    pitch = scale * rng.uniform(2, 8)
+    if rng.random() < 0.7:
+        lost, most = _blotches(rng, height, width, pitch, height), 0.9
+    else:
+        lost, most = _blotches(rng, height, width, width, pitch), 0.6
+    paper = np.float32(_paper_level(image))
+    return _clip(paper + (image - paper) * (1 - rng.uniform(0.3, most) * lost.clip(0, 1)))
+
+
+def pen(image: Grey, rng: random.Random, *, scale: float) -> Grey:
+    """Strokes of a pen, or the rim of a stamp, across what is printed.
+
+    Args:
+        image: Any grey image.
+        rng: Draws how many, and where.
+        scale: Pixels of this image for one pixel of the final one.
+    """
+    height, width = image.shape
+    image = image.copy()
+    tone = rng.randint(int(image.min()), (int(image.min()) + _paper_level(image)) // 2)
+    for _ in range(rng.randint(1, 2)):
+        centre = int(rng.uniform(0, width)), int(rng.uniform(-0.5, 1.5) * height)
+        axes = int(rng.uniform(0.4, 4) * height), int(rng.uniform(0.3, 1.2) * height)
+        start = rng.uniform(0, 360)
+        end = start + rng.uniform(40, 360)
+        thickness = max(1, round(scale * rng.uniform(0.5, 1.8)))
+        angle = rng.uniform(0, 180)
+        cv2.ellipse(image, centre, axes, angle, start, end, tone, thickness, cv2.LINE_AA)
+    return image
+
+
 def ribbon(image: Grey, rng: random.Random, *, scale: float) -> Grey:
     """Type struck through cloth: strokes swell until they fill small counters, and are grainy.
 

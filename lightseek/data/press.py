@@ -23,6 +23,8 @@ from lightseek.data.lettering import Line, PrintedLine
 
 CUT_PX = (0.85 * STRIP_HEIGHT, STRIP_HEIGHT)
 """Height on a strip of what is cut out around a line."""
+_NARROW = (".", ",", ":", ";", "'")
+"""Marks that leave most of the room of a letter empty."""
 _USUAL, _FINE = 1.3, 1.8
 """Pixels of the sheet for one of the strip, at 200 dpi and from 300 dpi on."""
 
@@ -57,6 +59,9 @@ class Look:
     """Gap between words over that of the face."""
     air: float
     """Gap before colons and within quotes over that between words, as in old letterpress."""
+    aside: float
+    """How far points and colons of monospaced type stand to the right in their room, over its
+    width: those of tills stand anywhere, which leaves a gap that is no space."""
     wide_gaps: bool
     far_word: int
     """The word that begins a far column; 0 for none."""
@@ -77,7 +82,7 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         return rng.random() < probability * difficulty
 
     draw = rng.random() / max(difficulty, 1e-9)
-    press = press or ("typewriter" if draw < 0.18 else "receipt" if draw < 0.33 else "print")
+    press = press or ("typewriter" if draw < 0.2 else "receipt" if draw < 0.38 else "print")
     fine, coarse = (_FINE, 2.6, 2.6), (0.8, 1.0)
     scale = rng.choice(fine if press == "receipt" else (*[_USUAL] * 4, *coarse, *fine, 2.6))
     stretch = 1.0
@@ -107,6 +112,7 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         tracking_em=tracking,
         space=space,
         air=rng.uniform(0.2, 1.0) if chance(0.2) else 0.0,
+        aside=rng.uniform(-0.35, 0.25) if press != "print" and chance(0.4) else 0.0,
         wide_gaps=chance(0.07),
         far_word=rng.randrange(1, 6) if chance(0.05) else 0,
         ligatures=chance(0.3),
@@ -145,12 +151,14 @@ def _print_glyphs(rng: random.Random, draw: ImageDraw.ImageDraw, line: Line, loo
         if is_gap:
             continue
         uneven = 0.4 if look.press == "typewriter" else 0.0
-        if not (uneven or look.tracking_em or look.air):
+        aside = look.aside if glyphs[0].type.face.monospaced else 0.0
+        if not (uneven or look.tracking_em or look.air or aside):
             # one call for a word is faster than one for each of its characters
             glyphs = [glyphs[0]._replace(drawn="".join(glyph.drawn for glyph in glyphs))]
         for glyph in glyphs:
             tone = round(look.ink + (look.paper - look.ink) * rng.uniform(0, uneven))
-            at = (glyph.x, line.baseline + glyph.drop)
+            x = glyph.x + aside * glyph.advance * (glyph.drawn in _NARROW)
+            at = (x, line.baseline + glyph.drop)
             draw.text(at, glyph.drawn, font=glyph.type.font, fill=tone, anchor="ls")
 
 
@@ -195,7 +203,9 @@ def _print_rules(
         return rng.random() < probability * difficulty
 
     thickness = max(1, int(look.scale_y * rng.uniform(0.8, 2)))
-    below = line.baseline + line.type.descent * rng.uniform(0.3, 0.9)
+    # a typewriter's underline may touch the letters
+    nearest = 0.15 if look.press == "typewriter" else 0.3
+    below = line.baseline + line.type.descent * rng.uniform(nearest, 0.9)
     above = line.baseline - line.type.ascent * rng.uniform(1.0, 1.15)
     for y, probability in ((below, 0.05), (above, 0.02)):
         if chance(probability):
@@ -226,6 +236,8 @@ def wear(
     scale, typed = look.scale_y, look.press == "typewriter"
     if chance(0.08):
         image = degrade.specks(image, rng, scale=scale / _USUAL)
+    if chance(0.02 if look.press == "print" else 0.05):
+        image = degrade.pen(image, rng, scale=scale)
     struck = typed and chance(0.5)
     if struck:
         image = degrade.ribbon(image, rng, scale=scale)
@@ -257,6 +269,8 @@ def _inked(rng: random.Random, image: degrade.Grey, look: Look, difficulty: floa
         image = degrade.ink_spread(image, rng)
     if look.press == "receipt" and not look.bilevel and rng.random() < 0.35:
         image = degrade.dot_matrix(image, rng, pitch=look.line_px * scale / rng.uniform(18, 28))
+    if look.press == "receipt" and not look.bilevel and chance(0.2):
+        image = degrade.streaks(image, rng, scale=scale)
     # faded ink does not survive a threshold
     if chance(0.03 if look.press == "print" else 0.15 if look.bilevel else 0.6):
         image = degrade.fade(image, rng)

@@ -17,6 +17,11 @@ _SIGNS = (
     "@", "No.", "Nr.", "N°", "Tel:", "p.", "pp.", "S.", "Fig.", "Tab.", "vol.", "cf.", "§", "x",
     "+", "=", "-", "--", "&", "|", "[1]", "*", "**", "#", "(a)", "i)", "•", "©", "->", "<=", "...",
 )  # fmt: skip
+_ENTRIES = (
+    "Total", "Subtotal", "Cash", "Change", "Tax", "GST", "VAT", "Date", "Time", "Cashier", "Table",
+    "Invoice No", "Receipt", "Ref", "Tel", "Fax", "Qty", "Price", "Amount", "Discount", "Rounding",
+    "Summe", "Bar", "Datum", "Rabais", "Montant", "Espèces", "Fecha", "Importe", "Totale", "Data",
+)  # fmt: skip
 _DATES = (
     "{d:02d}/{m:02d}/{y}", "{d}.{m}.{y}", "{d:02d}.{m:02d}.{s:02d}", "{y}-{m:02d}-{d:02d}",
     "{d:02d}-{m:02d}-{y}", "{m}/{d}/{s:02d}",
@@ -235,7 +240,21 @@ def _path(rng: random.Random) -> str:
 
 
 def _leader(rng: random.Random) -> str:
-    return rng.choice((".", "-", "=", "*", "+", "_", "-:", "x", "~", "#")) * rng.randint(3, 14)
+    piece = rng.choice((".", "-", "=", "*", "+", "_", "-:", "-*", "x", "~", "#"))
+    return piece * rng.randint(3, 14)
+
+
+def _entry(rng: random.Random) -> str:
+    """What stands on bills: a name, a colon, which may stand apart, and a value."""
+    name = rng.choice(_ENTRIES)
+    colon = rng.choice((":", " :", ": ", " : "))
+    value = rng.choice((_decimal, _date, _time, _padded, _rate))(rng)
+    return rng.choice((name, name.upper())) + colon + value
+
+
+def _rate(rng: random.Random) -> str:
+    rate = f"{rng.randint(0, 25)}{rng.choice(('', '', '.0', '.00', ',5'))}%"
+    return rng.choice(("{}", "({})", "@{}", "@ {}", "{}")).format(rate)
 
 
 def _sign(rng: random.Random) -> str:
@@ -244,5 +263,5 @@ def _sign(rng: random.Random) -> str:
 
 _MAKERS = (
     _decimal, _date, _time, _code, _price, _measure, _section, _formula, _phone, _whole, _whole,
-    _padded, _citation, _path, _leader, _sign,
+    _padded, _citation, _path, _leader, _sign, _entry, _rate,
 )  # fmt: skip
