@@ -38,6 +38,12 @@ from lightseek.weights import (
 
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 ENCODER = "encoder."
+ONCE_A_PAGE = tuple(
+    f"{part}.{kind}"
+    for part in ("visual_norm", "cross.key", "cross.value")
+    for kind in ("weight", "bias")
+)
+"""Of cross-attention: what visual tokens go through before the text begins."""
 CASTS = (torch.bfloat16, torch.float32)
 
 
@@ -152,7 +158,11 @@ def active(config: ModelConfig, sizes: Mapping[str, int]) -> int:
         sizes: Of every tensor.
     """
     head = "embedding." if config.decoder.tied_head else "head."
-    active = sum(size for name, size in sizes.items() if name.startswith(("decoder.", head)))
+    active = sum(
+        size
+        for name, size in sizes.items()
+        if name.startswith(("decoder.", head)) and not name.endswith(ONCE_A_PAGE)
+    )
     moe = config.decoder.moe
     if moe is not None:
         experts = sum(size for name, size in sizes.items() if ".experts." in name)

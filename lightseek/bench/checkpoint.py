@@ -12,12 +12,14 @@ from torch import Tensor
 from lightseek.config import ModelConfig
 from lightseek.errors import UsageError
 from lightseek.shards import write_shards
-from lightseek.tokenizer import character_tokenizer
+from lightseek.tokenizer import LATIN, Tokenizer, character_tokenizer
 from lightseek.weights import CONFIG, TOKENIZER, WEIGHTS, empty_model, num_bytes
 
 POOL = 2**24
 """Random numbers that are drawn; every tensor is a piece of them, from another place on."""
 STEP = 7_919_993
+CHARACTERS = "".join(map(chr, range(0x4E00, 0xA000)))
+"""Chinese ones, for tokens beyond those that nano has."""
 
 
 def write_random(
@@ -47,8 +49,14 @@ def write_random(
             "written there: name a folder on a larger disk in the environment variable TMPDIR"
         )
     write_shards(folder / WEIGHTS, _tensors(config, name_in_file))
-    character_tokenizer().save(folder / TOKENIZER)
+    _tokenizer(config.decoder.vocab_size).save(folder / TOKENIZER)
     (folder / CONFIG).write_text(config_text or config.to_json(), encoding="utf-8")
+
+
+def _tokenizer(size: int) -> Tokenizer:
+    """One with as many tokens as the model, or as many as a small model might have."""
+    missing = max(0, size - len(character_tokenizer()))
+    return character_tokenizer(LATIN + CHARACTERS[:missing])
 
 
 def _tensors(

@@ -60,6 +60,16 @@ def test_random_weights_load_and_keep_what_flows_finite(folder: Path) -> None:
     assert not torch.equal(*weights)
 
 
+@pytest.mark.parametrize("tokens", [224, 8192])
+def test_the_tokenizer_fits_a_model_of_characters_and_of_word_pieces(
+    tmp_path: Path, tiny_config: ModelConfig, tokens: int
+) -> None:
+    decoder = replace(tiny_config.decoder, vocab_size=tokens)
+    write_random(tmp_path, replace(tiny_config, decoder=decoder))
+    _, tokenizer = load_model(tmp_path, device=CPU, dtype=torch.float32)
+    assert len(tokenizer) == tokens
+
+
 def test_shards_hold_what_a_single_file_would(
     tmp_path: Path, tiny_official_config: ModelConfig, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -100,6 +110,20 @@ def test_a_token_of_the_official_size_reads_1_15_gb() -> None:
     sizes = tensor_bytes(empty_model(config), torch.bfloat16)
     assert active(config, sizes) == 2 * 574_127_360
     assert prompt_length(config) == 284
+
+
+def test_keys_and_values_of_visual_tokens_are_not_read_for_every_token() -> None:
+    config = preset("lightseek-base").decoder
+    tensors = empty_model(preset("lightseek-base")).state_dict()
+    sizes = {name: tensor.numel() for name, tensor in tensors.items()}
+    dim, mlp_dim = config.dim, config.mlp_dim
+    attention = 4 * dim * (dim + 1)
+    looking = 2 * dim * (dim + 1)  # query and out
+    feed_forward = mlp_dim * (dim + 1) + dim * (mlp_dim + 1)
+    norm = 2 * dim
+    layer = attention + looking + feed_forward + 3 * norm
+    head = config.vocab_size * dim
+    assert active(preset("lightseek-base"), sizes) == config.depth * layer + norm + head
 
 
 @pytest.mark.parametrize(
