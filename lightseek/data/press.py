@@ -211,10 +211,10 @@ def _print_rules(
         if chance(probability):
             left = line.left if rng.random() < 0.5 else 0
             right = line.end if rng.random() < 0.5 else sheet.width
-            draw.line((left, y, right, y), fill=look.ink, width=thickness)
+            _draw_rule(rng, draw, (left, y, right, y), look, thickness)
     if line.glyphs and chance(0.1 if look.press == "typewriter" else 0.03):
         first, last = sorted(rng.choices(line.glyphs, k=2), key=lambda glyph: glyph.x)
-        draw.line((first.x, below, last.right, below), fill=look.ink, width=thickness)
+        _draw_rule(rng, draw, (first.x, below, last.right, below), look, thickness)
     beside = (line.left - 3 * look.scale_x, line.end + 3 * look.scale_x)
     gaps = [g for g in line.glyphs if g.drawn == " " and g.advance > g.type.px]
     within = [gap.x + gap.advance * rng.uniform(0.3, 0.7) for gap in gaps]
@@ -222,7 +222,27 @@ def _print_rules(
         if chance(probability):
             # rules of a table may end where letters do
             ends = (above, below) if rng.random() < 0.5 else (0.0, sheet.height)
-            draw.line((x, ends[0], x, ends[1]), fill=look.ink, width=thickness)
+            _draw_rule(rng, draw, (x, ends[0], x, ends[1]), look, thickness)
+
+
+def _draw_rule(
+    rng: random.Random,
+    draw: ImageDraw.ImageDraw,
+    ends: tuple[float, float, float, float],
+    look: Look,
+    thickness: int,
+) -> None:
+    """Draw a rule across or down, one in four of dots or dashes."""
+    left, top, right, bottom = ends
+    length = (right - left) + (bottom - top)  # one of them is 0
+    dash = gap = length
+    if rng.random() < 0.25:
+        dash, gap = thickness * rng.uniform(0.8, 4), thickness * rng.uniform(1, 4)
+    for start in np.arange(0, length, max(1.0, dash + gap)).tolist():
+        first, last = start / length, min(1.0, (start + dash) / length)
+        at = [left + first * (right - left), top + first * (bottom - top)]
+        at += [left + last * (right - left), top + last * (bottom - top)]
+        draw.line(at, fill=look.ink, width=thickness)
 
 
 def wear(
