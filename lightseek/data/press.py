@@ -23,6 +23,7 @@ from lightseek.data.lettering import Line, PrintedLine
 
 CUT_PX = (0.85 * STRIP_HEIGHT, STRIP_HEIGHT)
 """Height on a strip of what is cut out around a line."""
+_BULLETS, _ROMAN = "•••–—-·*○●□■→✓", ("i", "ii", "iii", "iv", "v", "I", "II", "IV")
 _NARROW = (".", ",", ":", ";", "'")
 """Marks that leave most of the room of a letter empty."""
 _USUAL, _FINE = 1.3, 1.8
@@ -63,6 +64,8 @@ class Look:
     """How far points and colons of monospaced type stand to the right in their room, over its
     width: those of tills stand anywhere, which leaves a gap that is no space."""
     wide_gaps: bool
+    item: tuple[str, ...]
+    """The bullet or number of a list that the line begins with, apart from its text; or nothing."""
     far_word: int
     """The word that begins a far column; 0 for none."""
     ligatures: bool
@@ -114,12 +117,21 @@ def draw_look(rng: random.Random, difficulty: float, press: Press | None = None)
         air=rng.uniform(0.2, 1.0) if chance(0.2) else 0.0,
         aside=rng.uniform(-0.35, 0.25) if press != "print" and chance(0.4) else 0.0,
         wide_gaps=chance(0.07),
+        item=(_draw_item(rng),) if chance(0.05) else (),
         far_word=rng.randrange(1, 6) if chance(0.05) else 0,
         ligatures=chance(0.3),
         small_capitals=rng.uniform(0.68, 0.88) if press == "print" and chance(0.05) else 0.0,
         notes=rng.uniform(0.05, 0.4) if press == "print" and chance(0.2) else 0.0,
         room=rng.uniform(0.3, 1) if chance(0.12) else 1.0,
     )
+
+
+def _draw_item(rng: random.Random) -> str:
+    """What an item of a list begins with."""
+    if rng.random() < 0.6:
+        return rng.choice(_BULLETS)
+    name = rng.choice((str(rng.randint(1, 20)), rng.choice("abcdefgABCDE"), rng.choice(_ROMAN)))
+    return rng.choice(("{}.", "{})", "({})")).format(name)
 
 
 def print_lines(

@@ -109,7 +109,7 @@ class StripRenderer:
         sheet = Sheet(round(width * look.scale_x), round(height * look.scale_y))
         room = LINE_PX * look.scale_y
         types = self._choose_types(rng, look, room)
-        words = unicodedata.normalize("NFC", text).split()
+        words = [*look.item, *unicodedata.normalize("NFC", text).split()]
         left, right = _margins(rng, width, look)
         rows = self._set_rows(rng, words, types, look, (left, right), lines)
         excess = max(sum(_reach(row)) for row in rows) / room
@@ -357,6 +357,8 @@ def _baselines(
 
 def _gap(rng: random.Random, type_: Type, look: Look, num_words: int, room: float) -> float:
     """Pixels between two words."""
+    if look.item and num_words == 1:
+        return rng.uniform(0.3, 3.0) * type_.px
     if num_words == look.far_word:
         return rng.uniform(0.05, 0.45) * room
     gap = type_.advance(" ") * look.space + look.tracking_em * type_.px

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lightseek.data import strips
+from lightseek.data import press, strips
 from lightseek.data.corpus import to_label
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.lettering import Type
@@ -43,6 +43,7 @@ def test_same_state_same_sample(renderer, faces):
 @pytest.mark.parametrize("width", [256, 1024])
 def test_labels_fit_together(renderer, width, monkeypatch):
     monkeypatch.setattr(strips, "note_like", lambda _: "")
+    monkeypatch.setattr(press, "_draw_item", lambda _: "")
     for sample in samples(renderer, 25, width=width):
         assert sample.image.shape == (LINE_PX, width)
         assert sample.glyphs.shape == (LINE_PX // 8, width // 4)
@@ -143,6 +144,7 @@ def test_raised_and_lowered_figures_are_written_after_their_word(renderer, monke
 
 def test_several_lines_lie_below_each_other(renderer, monkeypatch):
     monkeypatch.setattr(strips, "note_like", lambda _: "")
+    monkeypatch.setattr(press, "_draw_item", lambda _: "")
     rng = random.Random(3)
     for _ in range(20):
         sample = renderer.render(rng, TEXT * 3, width=512, lines=3, difficulty=0.5)
@@ -310,3 +312,16 @@ def test_mixture_holds_dark_mode_and_bilevel(renderer):
     two_levels = sum(np.isin(sample.image, (0, 255)).mean() > 0.9 for sample in mixture)
     assert 3 <= dark <= 90
     assert two_levels >= 12
+
+
+def test_items_of_lists_begin_with_a_mark_apart_from_their_text(renderer, monkeypatch):
+    plain = replace(draw_look(random.Random(0), 0.0), line_px=30, item=("•",))
+    monkeypatch.setattr(strips, "draw_look", lambda *_: plain)
+    gaps = []
+    for seed in range(20):
+        sample = renderer.render(random.Random(seed), "all the text", width=512, difficulty=0.0)
+        assert sample.text == "• all the text"
+        bullet, first = sample.boxes[0], sample.boxes[2]
+        gaps.append(first[0] - bullet[2])
+    assert min(gaps) < 20
+    assert max(gaps) > 40
