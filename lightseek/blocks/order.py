@@ -187,16 +187,18 @@ def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutte
     A column is rarely as long as its neighbour; what it alone holds below is read with it.
     """
     sides = _sides(gutter, segments)
+    top = _top(gutter, segments, letter)
     below = [s for s in segments if s.middle >= gutter.bottom]
     in_left, in_right = ([s.right <= gutter.x for s in below], [s.left >= gutter.x for s in below])
     bottom = gutter.bottom
-    for core, goes_on in zip(sides, (in_left, in_right), strict=True):
+    for core, beside, goes_on in zip(sides, sides[::-1], (in_left, in_right), strict=True):
         if not _is_prose(_rows(core), letter):
             continue
         middles = np.sort([s.middle for s in core])
         step, last = 1.2 * float(np.diff(middles).max()), float(middles[-1])
-        others = (s.middle for s, own in zip(below, goes_on, strict=True) if not own)
-        limit = min(others, default=math.inf) - letter
+        others = [s for s, own in zip(below, goes_on, strict=True) if not own]
+        ends = (s.middle for s in others if not _is_centred(s, beside, letter))
+        limit = min(ends, default=math.inf) - letter
         own = [s for s in itertools.compress(below, goes_on) if s.middle <= limit]
         # a heading or a picture in a column does not end it
         whole = core + own
@@ -207,7 +209,31 @@ def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutte
                 break
             last = middle
         bottom = max(bottom, last + letter / 2)
-    return _Gutter(gutter.x, gutter.top, bottom)
+    return _Gutter(gutter.x, top, bottom)
+
+
+def _top(gutter: _Gutter, segments: list[Segment], letter: float) -> float:
+    """Where prose on the left begins beside a heading in the middle of the right column."""
+    left, right = _sides(gutter, segments)
+    if not _is_prose(_rows(left), letter):
+        return gutter.top
+    above = [s for s in segments if s.middle <= gutter.top]
+    across = max((s.bottom for s in above if s.left < gutter.x < s.right), default=-math.inf)
+    middles = np.sort([s.middle for s in left])
+    step, first = 1.2 * float(np.diff(middles).max()), float(middles[0])
+    for segment in sorted(above, key=lambda s: -s.middle):
+        if segment.right <= gutter.x and segment.top >= across and first - segment.middle <= step:
+            first = segment.middle
+    beside = [s for s in above if s.left >= gutter.x and s.middle > first - letter]
+    centred = all(_is_centred(s, right, letter) for s in beside)
+    return min(gutter.top, first - letter / 2) if beside and centred else gutter.top
+
+
+def _is_centred(segment: Segment, column: list[Segment], letter: float) -> bool:
+    """Whether a run stands in the middle of a column, away from both of its edges."""
+    start, end = min(s.left for s in column), max(s.right for s in column)
+    before, after = segment.left - start, end - segment.right
+    return min(before, after) > 2 * letter and abs(before - after) < 4 * letter
 
 
 def _set_in(segments: list[Segment], distance: float) -> Bool[np.ndarray, " N"]:

@@ -27,6 +27,8 @@ _BESIDE_SIGN = 3
 """Farthest that a sign between two words stands from either, in heights of a letter."""
 _BEFORE_LINE = 2
 """Farthest that a dash or bullet stands before the line it begins, likewise."""
+_COLON, _COLON_WIDTH = (0.3, 0.7), 0.25
+"""Distance of its points, and what they differ across at most, likewise."""
 _SHORTEST_LINE = 4
 """Width of that line, at least, likewise."""
 _MAX_SEGMENTS = 4000
@@ -51,7 +53,8 @@ def find_segments(sheet: Sheet) -> Found:
         return Found([], pieces, np.zeros(len(pieces.area), bool))
     pictures = find_pictures(pieces, letter)
     drawn = pictures | find_drawn(pieces, letter)
-    text = ~drawn & (pieces.area >= max(1.0, 0.01 * letter**2))
+    specks = pieces.area < max(1.0, 0.01 * letter**2)
+    text = ~drawn & (~specks | _faint_colons(pieces, specks, letter))
     tall = pieces.height >= 0.55 * letter
     at_side, at_edge = _at_edges(pieces, sheet, 0.1 * letter)
     segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter)
@@ -69,6 +72,23 @@ def find_segments(sheet: Sheet) -> Found:
     for segment in whole:
         loose[segment.pieces] = False
     return Found(whole, unlabelled(pieces, drawn), loose)
+
+
+def _faint_colons(
+    pieces: Components, specks: Bool[np.ndarray, " N"], letter: float
+) -> Bool[np.ndarray, " N"]:
+    """Specks of which two stand above each other as the points of a colon do."""
+    found = np.zeros(len(specks), bool)
+    numbers = np.flatnonzero(specks)
+    x, y = pieces.boxes[numbers].reshape(-1, 2, 2).mean(axis=1).T
+    for offset in (0.0, 0.5):  # two ways to part the page into columns: none is cut by both
+        columns = np.floor(x / (_COLON_WIDTH * letter) + offset)
+        order = np.lexsort((y, columns))
+        above, below = order[:-1], order[1:]
+        apart = (y[below] - y[above]) / letter
+        pairs = (columns[above] == columns[below]) & (apart > _COLON[0]) & (apart < _COLON[1])
+        found[numbers[above[pairs]]] = found[numbers[below[pairs]]] = True
+    return found
 
 
 def _joined_letters(

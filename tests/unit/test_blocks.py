@@ -842,6 +842,30 @@ def test_a_heading_in_a_column_does_not_end_it() -> None:
     assert len(sheet.boxes) > left
 
 
+@pytest.mark.parametrize("longer", [0, 8])
+def test_headings_in_the_middle_of_a_right_column_tear_no_columns_apart(longer: int) -> None:
+    sheet = Sheet(1100, 1200)
+    sheet.column(100, 100, rows=18 + longer, width=380)
+    sheet.line(740, 100, "Letters")
+    sheet.column(600, 168, rows=14, width=380, seed=3)
+    sheet.line(690, 678, "To be continued")
+    assert_found_in_order(cut_page(sheet.image), sheet.boxes)
+
+
+def test_a_faint_colon_after_a_word_is_on_its_strip() -> None:
+    page = Sheet(400, 300)
+    for y, name in ((60, "Change"), (110, "Rounding"), (160, "Payable")):
+        page.line(60, y, name, size=30)
+        page.line(300, y, "12.00", size=30)
+        left, foot = int(page.boxes[-2].right) + 8, y + 28
+        for top in (foot - 12, foot - 1):
+            page.draw.rectangle((left, top, left + 2, top + 1), fill=(100, 100, 100))
+        page.boxes[-2] = page.boxes[-2].union(Box(left, foot - 12, left + 3, foot + 1))
+    ends = [strip.box.right for strip in strips(cut_page(page.image))]
+    for box in page.boxes[::2]:
+        assert min(abs(end - box.right) for end in ends) <= 2
+
+
 def test_neighbours_are_painted_over() -> None:
     page = Sheet()
     for row in range(3):
