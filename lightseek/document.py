@@ -27,6 +27,8 @@ _ITEM = re.compile(r"(?:[•·▪*–—-]|\(?\d{1,2}[.)]|\(?[a-z]\)) \S")
 """How an item of a list begins."""
 _ADDRESS_LINES, _ADDRESS_WIDTH = 5, 0.6
 """Most lines of an address, and its width over that of a paragraph, at most."""
+_FEWEST_ENTRIES = 3
+"""Lines from which their first letters tell that each stands for itself."""
 _HYPHEN_AT_LINE_END = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad]\n(?=[a-zß-ÿœ])")
 
 
@@ -126,7 +128,8 @@ class Region(_Frozen):
     def markdown(self) -> str:
         """The lines joined, words that were broken at a line end made whole.
 
-        A line that ends though the next word had room, as in verses and addresses, ends here too.
+        A line that ends though the next word had room, as in verses and addresses, ends here too,
+        and so do lines that all begin with a capital or a figure.
         """
         return self.markdown_within(self.box.right)
 
@@ -137,13 +140,30 @@ class Region(_Frozen):
         is_heading = self.label == "heading"
         text = self.lines[0].text if self.lines else ""
         is_list = _ITEM.match(text) is not None
+        are_entries = _are_entries(self.lines)
         for line, following in itertools.pairwise(self.lines):
-            is_next = is_list and _ITEM.match(following.text) is not None
+            is_next = are_entries or (is_list and _ITEM.match(following.text) is not None)
             ends = not is_heading and (is_next or _ends_early(line, following, right))
             text += (_BREAK if ends else "\n") + following.text
         joined = re.sub(r"(?<!  )\n", " ", _HYPHEN_AT_LINE_END.sub("", text))
         flow = _MARKUP.sub(r"\\\g<0>", joined)
         return f"## {flow}" if is_heading else flow
+
+
+def _are_entries(lines: tuple[Line, ...]) -> bool:
+    """Whether lines of different lengths all begin with a capital or a figure, as verses do.
+
+    Of three lines or more of running text one begins in the middle of a sentence. Text in capitals
+    alone tells nothing.
+    """
+    rights = [line.box.right for line in lines[:-1]]
+    if len(lines) < _FEWEST_ENTRIES or max(rights) - min(rights) < lines[0].box.height / 3:
+        return False
+    if any(_HYPHEN_AT_LINE_END.search(f"{line.text}\na") for line in lines):
+        return False
+    firsts = (next(filter(str.isalnum, line.text), "") for line in lines)
+    in_lower_case = any(c.islower() for line in lines for c in line.text)
+    return in_lower_case and all(c.isupper() or c.isdigit() for c in firsts)
 
 
 def _ends_early(line: Line, following: Line, right: float) -> bool:

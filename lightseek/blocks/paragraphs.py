@@ -13,6 +13,9 @@ from lightseek.blocks.sieve import Segment
 
 _HEADING_SIZE, _HEADING_ROWS = 1.2, 4
 """Letters of a heading over those of most text, at least; its rows, at most."""
+_LARGER_TALL, _LARGER_LETTER = 1.05, 1.12
+"""Capitals and usual letters of a short line over those of the line below, of which it is the
+heading, at least: few letters tell neither well."""
 _SAME_SIZE = 1.2
 """Letters of one paragraph over those of another row of it, at most."""
 _COMPARED = 3
@@ -24,7 +27,7 @@ _GAP, _GAP_SIZE = 1.3, 2.1
 least."""
 _INDENT = 0.8
 """Least that a line is farther right than another to be indented, in heights of a letter."""
-_MARK, _AFTER_MARK = 2.5, 4.0
+_MARK, _AFTER_MARK = 2.5, 6.0
 """Width of the bullet or number of an item, and of the space after it, at most, likewise."""
 _FULL = 0.85
 """Share of the width of a column from which a line is full: there was room for no other word."""
@@ -42,9 +45,9 @@ class Paragraph:
 def paragraphs(column: list[Row], body: float) -> list[Paragraph]:
     """Group the rows of a column.
 
-    A new group begins with a larger step down, another size of letters, an indent, after a line
-    that ends early, and with every row of a table. What hangs below the first line of an item of a
-    list, farther right, belongs to it.
+    A new group begins with a larger step down, another size of letters, an indent, below a
+    heading, after a line that ends early, and with every row of a table. What hangs below the
+    first line of an item of a list, farther right, belongs to it.
 
     Args:
         column: Rows from top to bottom.
@@ -54,14 +57,36 @@ def paragraphs(column: list[Row], body: float) -> list[Paragraph]:
     # of short paragraphs, half of the steps may be those from one to the next
     usual = float(np.percentile(steps, 25)) if steps else 0.0
     edges = _edges(column, usual)
+    heads = _headings(column)
     groups: list[list[Row]] = []
     for i, row in enumerate(column):
         following = column[i + 1] if i + 1 < len(column) else None
-        if groups and _continues(groups[-1], row, following, usual, edges[i]):
+        is_below = i > 0 and heads[i - 1]
+        if groups and not is_below and _continues(groups[-1], row, following, usual, edges[i]):
             groups[-1].append(row)
         else:
             groups.append([row])
-    return [Paragraph(kind=_kind(group, body), rows=tuple(group)) for group in groups]
+    ends = itertools.accumulate(len(group) for group in groups)
+    return [
+        Paragraph(kind=_kind(group, body, is_head=heads[end - 1]), rows=tuple(group))
+        for group, end in zip(groups, ends, strict=True)
+    ]
+
+
+def _headings(column: list[Row]) -> list[bool]:
+    """For each row, whether it is a short line in larger letters than the longer one below it."""
+    left = min((row[0].left for row in column), default=0)
+    right = max((row[-1].right for row in column), default=0)
+    found = []
+    for row, below in itertools.zip_longest(column, column[1:]):
+        is_head = below is not None and len(row) == 1 and not _is_full(row, (left, right))
+        if is_head:
+            own, its = row[0], _widest(below)
+            is_head = own.width < its.width and len(own.pieces) > 3
+            is_head &= own.tall > _LARGER_TALL * its.tall
+            is_head &= own.letter > _LARGER_LETTER * its.letter
+        found.append(is_head)
+    return found
 
 
 def _edges(column: list[Row], usual: float) -> list[tuple[int, int]]:
@@ -157,7 +182,9 @@ def _is_as_large(a: Segment, b: Segment) -> bool:
     return max(grown, shrunk) <= _SAME_SIZE
 
 
-def _kind(group: list[Row], body: float) -> str:
+def _kind(group: list[Row], body: float, *, is_head: bool) -> str:
+    if is_head and len(group) == 1 and group[0][0].tall > _LARGER_TALL * body:
+        return "heading"
     large = all(len(row) == 1 and row[0].tall > _HEADING_SIZE * body for row in group)
     return "heading" if large and len(group) <= _HEADING_ROWS else "text"
 

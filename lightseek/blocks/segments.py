@@ -25,8 +25,8 @@ _UNDERSCORES = 3
 """Width of two or three in a row, at most, likewise."""
 _BESIDE_SIGN = 3
 """Farthest that a sign between two words stands from either, in heights of a letter."""
-_BEFORE_LINE = 2
-"""Farthest that a dash or bullet stands before the line it begins, likewise."""
+_BEFORE_LINE, _BULLET_BEFORE_LINE = 2, 5
+"""Farthest that a dash, and that a round bullet stands before the line it begins, likewise."""
 _COLON, _COLON_WIDTH = (0.3, 0.7), 0.25
 """Distance of its points, and what they differ across at most, likewise."""
 _SHORTEST_LINE = 4
@@ -229,7 +229,10 @@ def _attach_small(
         near = (across < 1.6 * reach) & (down < np.where(y < middles, above, below) * reach)
         # a dash or a bullet that a line begins with, whatever stands above and below it
         level = down < 0.5 * reach
-        ahead = level & (spans[:, 0] >= right) & (spans[:, 0] - right < _BEFORE_LINE * reach)
+        before = (
+            _BULLET_BEFORE_LINE if _is_bullet(right - left, bottom - top, letter) else _BEFORE_LINE
+        )
+        ahead = level & (spans[:, 0] >= right) & (spans[:, 0] - right < before * reach)
         ahead &= spans[:, 1] - spans[:, 0] > _SHORTEST_LINE * reach
         behind = level & (spans[:, 1] <= left) & (left - spans[:, 1] < BESIDE * reach)
         if right - left > 0.3 * letter and not behind.any():
@@ -251,6 +254,12 @@ def _attach_small(
             host.left, host.top = min(host.left, left), min(host.top, top)
             host.right, host.bottom = max(host.right, right), max(host.bottom, bottom)
             host.pieces.append(i)
+
+
+def _is_bullet(width: float, height: float, letter: float) -> bool:
+    """Whether a piece is round and as large as the bullets of lists."""
+    small, large = sorted((width, height))
+    return 0.25 * letter < small and large < min(0.7 * letter, 1.5 * small)
 
 
 def _merged(segments: Iterable[Segment]) -> list[Segment]:

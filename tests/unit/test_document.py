@@ -91,6 +91,24 @@ def test_lines_that_end_though_there_is_room_end_in_markdown() -> None:
     )
 
 
+def test_verses_and_entries_keep_their_lines() -> None:
+    verse = (
+        "The tide is out, the boats lie still,\nThe lamps are lit on the hill,\nAnd no one walks"
+    )
+    assert region(verse).markdown == verse.replace("\n", "  \n")
+    entries = "Bell, London\nCarter & Co., York\n12 Harbour Road"
+    assert region(entries).markdown == entries.replace("\n", "  \n")
+    one_is_broken = "Das Haus war lang ver-\nSchlossen, und der alte Graf\nWohnte dort"
+    for prose in (
+        "The tide is out, and the boats\nThe men had lent to others lay\nstill in the harbour that",
+        "In this our Time of old Kings\nAnd as the Town had been told",
+        "THE TIDE IS OUT AND ALL BOATS\nLIE STILL IN THE LARGE HARBOUR\nTHAT WAS BUILT FOR",
+        "The tide is out, the boats\nThe boys had lent to them\nAnd the men had sunk later",
+        one_is_broken,
+    ):
+        assert "  \n" not in region(prose).markdown
+
+
 def test_an_address_keeps_its_lines_above_a_wider_paragraph() -> None:
     address = region("Fox and Sons\nLantern Street")
     prose = region("once upon a time there was a fox\nwho read all that he could find", top=40)

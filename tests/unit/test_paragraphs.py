@@ -62,6 +62,22 @@ def test_a_wide_line_above_leaves_a_narrow_paragraph_whole() -> None:
     assert sizes(column) == [1, 5]
 
 
+def test_a_short_line_in_larger_letters_is_the_heading_of_what_follows() -> None:
+    def heading(number: float, times: float, right: float = 300) -> Row:
+        # the few capitals of a short line tell its size badly
+        line = segment(100, right, 100 + 30 * number, 1.06 * TALL, letter=0.7 * times * TALL)
+        line.pieces = list(range(8))
+        return [line]
+
+    text = [row(i) for i in range(1, 4)]
+    kinds = [(group.kind, len(group.rows)) for group in paragraphs([heading(0, 1.2), *text], TALL)]
+    assert kinds == [("heading", 1), ("text", 3)]
+    for column in ([heading(0, 1.05), *text], [heading(0, 1.2, right=890), *text]):
+        assert {group.kind for group in paragraphs(column, TALL)} == {"text"}
+    beside = [*text, heading(4, 1.2)]
+    assert {group.kind for group in paragraphs(beside, TALL)} == {"text"}
+
+
 def test_an_indent_begins_a_paragraph() -> None:
     column = [row(0), row(1), row(2, left=140), row(3), row(4)]
     assert sizes(column) == [2, 3]
@@ -82,18 +98,19 @@ def test_a_full_indented_line_after_another_begins_a_paragraph() -> None:
     assert sizes([row(0), row(1, left=140), row(2), row(3)]) == [1, 3]
 
 
-def test_a_mark_that_stands_apart_begins_an_item() -> None:
+@pytest.mark.parametrize("text", [150, 195])
+def test_a_mark_that_stands_apart_begins_an_item(text: int) -> None:
     def marked(number: float, right: float = 900) -> Row:
-        return [segment(105, 112, 100 + 30 * number), segment(150, right, 100 + 30 * number)]
+        return [segment(105, 112, 100 + 30 * number), segment(text, right, 100 + 30 * number)]
 
     column = [
         marked(0),
-        row(1, left=150, right=500),
+        row(1, left=text, right=500),
         marked(2, right=700),
         marked(3),
-        row(4, left=150),
+        row(4, left=text),
     ]
-    assert sizes([*column, row(5, left=150, right=300)]) == [2, 1, 3]
+    assert sizes([*column, row(5, left=text, right=300)]) == [2, 1, 3]
 
 
 def test_full_lines_with_numbers_before_them_are_one_paragraph() -> None:

@@ -77,14 +77,14 @@ def test_receipts_are_often_printed_in_faces_of_dots(faces, monkeypatch):
     opened = []
     monkeypatch.setattr(strips, "Type", lambda *args: opened.append(args[0]) or Type(*args))
     shares = {}
-    for press in ("receipt", "print"):
+    for name in ("receipt", "print"):
         firsts = []
         for seed in range(100):
             opened.clear()
             rng = random.Random(seed)
-            StripRenderer(pair, IDS).render(rng, "a", width=256, press=press)
+            StripRenderer(pair, IDS).render(rng, "a", width=256, press=name)
             firsts.append(opened[0].bitmap)
-        shares[press] = np.mean(firsts)
+        shares[name] = np.mean(firsts)
     assert 0.55 < shares["receipt"] < 0.85
     assert 0.35 < shares["print"] < 0.65
 
