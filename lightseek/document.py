@@ -23,7 +23,7 @@ _MARKUP = re.compile(
 for emphasis, code, a link or an escape."""
 _ENTRY = re.compile(r"(?:\. ?){4,}\w{1,5}$")
 """How an entry of the contents ends."""
-_ITEM = re.compile(r"(?:[•·▪*–—-]|\(?\d{1,2}[.)]|\(?[a-z]\)) \S")
+_ITEM = re.compile(r"(?:[•·▪■□○●→✓*–—-]|\(?\d{1,2}[.)]|\(?[a-z]\)) \S")
 """How an item of a list begins."""
 _ADDRESS_LINES, _ADDRESS_WIDTH = 5, 0.6
 """Most lines of an address, and its width over that of a paragraph, at most."""

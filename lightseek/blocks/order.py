@@ -189,7 +189,10 @@ def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutte
     sides = _sides(gutter, segments)
     top = _top(gutter, segments, letter)
     below = [s for s in segments if s.middle >= gutter.bottom]
-    in_left, in_right = ([s.right <= gutter.x for s in below], [s.left >= gutter.x for s in below])
+    # the number of a page stands in the gutter
+    edges = max(s.right for s in sides[0]), min(s.left for s in sides[1])
+    in_left = [s.right <= gutter.x and s.left < edges[0] for s in below]
+    in_right = [s.left >= gutter.x and s.right > edges[1] for s in below]
     bottom = gutter.bottom
     for core, beside, goes_on in zip(sides, sides[::-1], (in_left, in_right), strict=True):
         if not _is_prose(_rows(core), letter):

@@ -864,6 +864,15 @@ def test_headings_in_the_middle_of_a_right_column_tear_no_columns_apart(longer: 
     assert_found_in_order(cut_page(sheet.image), sheet.boxes)
 
 
+def test_the_number_of_a_page_is_read_after_both_columns() -> None:
+    sheet = Sheet(1100, 1200)
+    sheet.column(100, 100, rows=16, width=380)
+    sheet.line(100, 700, "A note below a gap")
+    sheet.column(600, 100, rows=14, width=380, seed=3)
+    sheet.line(540, 790, "13")
+    assert_found_in_order(cut_page(sheet.image), sheet.boxes)
+
+
 def test_a_faint_colon_after_a_word_is_on_its_strip() -> None:
     page = Sheet(400, 300)
     for y, name in ((60, "Change"), (110, "Rounding"), (160, "Payable")):

@@ -109,6 +109,12 @@ def test_verses_and_entries_keep_their_lines() -> None:
         assert "  \n" not in region(prose).markdown
 
 
+def test_items_of_lists_stand_on_lines_of_their_own() -> None:
+    for mark in "•–→○":
+        items = f"{mark} no driver, no cloud\n{mark} no bill at all"
+        assert region(items).markdown == items.replace("\n", "  \n")
+
+
 def test_an_address_keeps_its_lines_above_a_wider_paragraph() -> None:
     address = region("Fox and Sons\nLantern Street")
     prose = region("once upon a time there was a fox\nwho read all that he could find", top=40)
