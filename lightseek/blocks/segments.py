@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from lightseek.blocks.drawn import find_drawn, find_pictures, unlabelled, without_rules
+from lightseek.blocks.initials import with_initials
 from lightseek.blocks.ink import Components, Sheet, median, quantile, touching
 from lightseek.blocks.sieve import BESIDE, Segment, text_alone
 
@@ -67,10 +68,12 @@ def find_segments(sheet: Sheet) -> Found:
     whole = [s for s in whole if s.width > 0.3 * letter or _is_figure(s, wide, letter)]
     page_px = float(np.hypot(*sheet.to_page[:, 0]))
     whole = text_alone(whole, pieces, letter, pictures=pictures, at_edge=at_edge, page_px=page_px)
+    whole = with_initials(whole, pieces, letter)
     loose = ~drawn & ~at_edge & (pieces.height < 0.4 * letter)
     loose &= pieces.width < _LONG_DASH * letter
     for segment in whole:
         loose[segment.pieces] = False
+    drawn[[s.initial for s in whole if s.initial is not None]] = False
     return Found(whole, unlabelled(pieces, drawn), loose)
 
 

@@ -59,6 +59,8 @@ class Segment:
     """Height on the sheet of its baseline."""
     pieces: list[int]
     """Numbers of its components."""
+    initial: int | None = None
+    """Number of the component that is the drop capital before it."""
 
     @property
     def width(self) -> int:

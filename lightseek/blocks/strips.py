@@ -26,6 +26,8 @@ STRIP_WIDTHS = tuple(range(192, 1025, 64))
 """On narrower ones the reader tells wrong places."""
 MARGIN = 4
 """Pixels of a strip beside its line."""
+_AFTER_INITIAL, _INITIAL_INK = 0.1, 160
+"""Space between a drop capital and its word, in heights of a letter; the lightest of its ink."""
 _MAX_ENLARGEMENT = 3.0
 _MAX_SQUEEZE = 1.25
 
@@ -120,7 +122,32 @@ def _window(sheet: Sheet, found: Found, segment: Segment) -> _Window:
     foreign = (ink > 0) & ~kept
     rise = top - fall * (centre - columns[0])
     to_sheet = np.array([[1.0, 0.0, columns[0]], [fall, 1.0, rise], [0.0, 0.0, 1.0]])
-    return _Window(_painted_over(grey, foreign, kept), kept, to_sheet)
+    window = _Window(_painted_over(grey, foreign, kept), kept, to_sheet)
+    if segment.initial is None:
+        return window
+    left, high, right, foot = found.pieces.boxes[segment.initial].tolist()
+    place = slice(high, foot), slice(left, right)
+    own = np.asarray(found.pieces.labels[place] == segment.initial + 1, np.uint8)
+    whole = cv2.dilate(own, np.ones((3, 3), np.uint8)) > 0
+    return _with_initial(window, np.where(whole, sheet.grey[place], np.uint8(255)), segment)
+
+
+def _with_initial(window: _Window, initial: UInt8[np.ndarray, "y x"], segment: Segment) -> _Window:
+    """Set a drop capital close before its line, as high as the capitals of the line."""
+    height, width = initial.shape
+    size = max(1, round(width * segment.tall / height)), max(1, round(segment.tall))
+    small = cv2.resize(initial, size, interpolation=cv2.INTER_AREA)
+    start, rise = window.to_sheet[0, 2], window.to_sheet[1, 2]
+    spare = max(0, int(segment.left - start - _AFTER_INITIAL * segment.letter))
+    foot = int(np.clip(round(segment.base - rise), size[1], len(window.grey)))
+    before = np.full((len(window.grey), size[0]), 255, np.uint8)
+    before[foot - size[1] : foot] = small
+    to_sheet = window.to_sheet @ np.array([[1.0, 0, spare - size[0]], [0, 1, 0], [0, 0, 1]])
+    return _Window(
+        np.hstack([before, window.grey[:, spare:]]),
+        np.hstack([before < _INITIAL_INK, window.kept[:, spare:]]),
+        to_sheet,
+    )
 
 
 def _level(

@@ -887,6 +887,26 @@ def test_a_faint_colon_after_a_word_is_on_its_strip() -> None:
         assert min(abs(end - box.right) for end in ends) <= 2
 
 
+@pytest.mark.parametrize(("size", "at"), [(72, (100, 191)), (60, (114, 168))])
+def test_a_drop_capital_is_set_before_its_line(size: int, at: tuple[int, int]) -> None:
+    page = Sheet()
+    for row, text in enumerate(["hey sat until the morning", "and none of them said a", "word"]):
+        page.line(148 if row < 2 else 100, 200 + 34 * row, text)
+    plain, *_ = strips(cut_page(page.image))
+    page.line(*at, "T", size=size)
+    found = list(strips(cut_page(page.image)))
+    assert len(found) == 3
+    alone, whole = (np.flatnonzero((s.image < 128).any(axis=0)) for s in (plain, found[0]))
+    added = np.ptp(whole) - np.ptp(alone)
+    assert 14 < added < 26
+    letter = (found[0].image < 128)[:, whole[0] : whole[0] + added - 3]
+    # as high as the capitals of its line, and on its baseline
+    rows = np.flatnonzero(letter.any(axis=1))
+    line = np.flatnonzero((plain.image < 128)[:, alone[0] : alone[0] + 8].any(axis=1))
+    assert abs(rows[-1] - line[-1]) <= 1
+    assert abs(rows[0] - line[0]) <= 3
+
+
 def test_neighbours_are_painted_over() -> None:
     page = Sheet()
     for row in range(3):
