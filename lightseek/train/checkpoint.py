@@ -6,6 +6,7 @@
     RUN/checkpoint/state-*      masters and optimiser state, one file a process
     RUN/model/                  config, tokenizer, weights: `--model RUN/model`
     RUN/pause                   while this file exists, the run waits
+    RUN/lock                    locked while a run is at work
 
 A checkpoint is written beside the last one and then takes its place: a killed run or a full disk
 leaves the last one whole.
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -106,6 +108,26 @@ class RunFolder:
         record = read_record(self.model)
         return bool(record) and record[-1].get("step") == steps
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs out of the folder, which is made; the system lets go of dead processes.
+
+        Raises:
+            UsageError: If another run is in it, or it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / "lock").acquire(blocking=False)
+        except Timeout as error:
+            raise UsageError(
+                f"another run is at work in {self.path}: wait until it has ended, or name another "
+                "folder"
+            ) from error
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be made: {error.strerror}") from error
+        with lock:
+            yield
+
     def claim(self, recipe: Any, start: str) -> None:
         """Write recipe and start, or check that the run that is there has the same.
 
@@ -118,16 +140,15 @@ class RunFolder:
 
         Raises:
             UsageError: If the folder holds a run of another recipe or beginning, or cannot be
-                made.
+                written.
         """
         file, origin = self.path / "recipe.json", self.path / "start.sha256"
         if not any(folder.exists() for folder in self._checkpoints):
             try:
-                self.path.mkdir(parents=True, exist_ok=True)
                 file.write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
                 origin.write_text(start, encoding="utf-8")
             except OSError as error:
-                raise UsageError(f"{self.path} cannot be made: {error.strerror}") from error
+                raise UsageError(f"{self.path} cannot be written: {error.strerror}") from error
             return
         if _read_recipe(type(recipe), file) != recipe:
             raise UsageError(

@@ -114,8 +114,8 @@ def train(
             "processes: raise units or lower --processes"
         )
     folder = RunFolder(out)
-    folder.claim(recipe, _hash_start(recipe, start))
-    with tempfile.TemporaryDirectory() as meeting:
+    with folder.held(), tempfile.TemporaryDirectory() as meeting:
+        folder.claim(recipe, _hash_start(recipe, start))
         job = Job(
             recipe=recipe,
             folder=folder,

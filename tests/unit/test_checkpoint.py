@@ -180,7 +180,7 @@ def test_a_cut_off_file_is_named(run: RunFolder) -> None:
 
 
 def test_a_folder_belongs_to_one_recipe(tmp_path: Path, tiny_recipe: Recipe) -> None:
-    run = RunFolder(tmp_path / "deep" / "run")
+    run = RunFolder(tmp_path)
     run.claim(replace(tiny_recipe, seed=98), "start")
     run.claim(tiny_recipe, "start")
     run.save({}, Progress(step=1, strips=1, flops=1.0, seconds=1.0), rank=0, world=1)
@@ -208,8 +208,19 @@ def test_a_run_of_an_older_version_is_known_again(tmp_path: Path, tiny_recipe: R
         run.claim(tiny_recipe, "start")
 
 
-def test_a_file_is_no_run_folder(tmp_path: Path, tiny_recipe: Recipe) -> None:
+def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(UsageError, match="file"):
-        RunFolder(file).claim(tiny_recipe, "start")
+    with pytest.raises(UsageError, match="file cannot be made"), RunFolder(file).held():
+        pass
+
+
+def test_two_runs_are_never_in_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    for _ in range(2):
+        with (
+            RunFolder(folder).held(),
+            pytest.raises(UsageError, match="another run is at work"),
+            RunFolder(folder).held(),
+        ):
+            pass

@@ -84,10 +84,11 @@ def train_pages(
         cpu=device == "cpu", mixed_precision=recipe.precision, kwargs_handlers=settings
     )
     folder = RunFolder(out)
-    with accelerator.main_process_first():
-        folder.claim(recipe, hash_start(recipe))
     limits = Limits(save_minutes=save_minutes, stop_after=stop_after)
-    PageTrainer(recipe, folder, accelerator, limits).run()
+    with folder.held() if accelerator.is_main_process else nullcontext():
+        with accelerator.main_process_first():
+            folder.claim(recipe, hash_start(recipe))
+        PageTrainer(recipe, folder, accelerator, limits).run()
 
 
 def _stop_seeing(signal_number: int, frame: FrameType | None) -> None:
