@@ -251,9 +251,9 @@ def _set_in(segments: list[Segment], distance: float) -> Bool[np.ndarray, " N"]:
     gap = np.maximum(left[:, None] - right, left - right[:, None])
     joins = np.abs(middle[:, None] - middle) < 0.3 * np.minimum.outer(bottom - top, bottom - top)
     joins &= gap < distance
-    group = np.arange(len(segments))
-    for _ in range(8):
-        group = np.where(joins, group, len(segments)).min(axis=1)
+    group, last = np.arange(len(segments)), np.full(len(segments), -1)
+    while not np.array_equal(group, last):
+        group, last = np.where(joins, group, len(segments)).min(axis=1), group
     same = group[:, None] == group
     spare = 0.5 * (bottom - top)  # a caption need not be set on the same lines
     level = (top - spare < middle[:, None]) & (bottom + spare > middle[:, None]) & ~same

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import lightseek
+from lightseek import __version__
 from lightseek.data.render import find_cutting, visual_tokens
 from lightseek.eval.metrics import cer, fold
 from lightseek.eval.report import Machine
@@ -74,7 +74,7 @@ def study_compression(
         counted = "words and punctuation marks: the model's own tokens are characters"
     return Study(
         model=config.name,
-        version=lightseek.__version__,
+        version=__version__,
         date=datetime.datetime.now(datetime.UTC).date(),
         machine=Machine.here(),
         text_tokens_are=counted,
