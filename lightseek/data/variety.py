@@ -107,6 +107,15 @@ def lookalikes(words: list[str], rng: random.Random, alphabet: Alphabet) -> list
     return [_mistaken(word, rng) for word in words]
 
 
+def entries_of_contents(words: list[str], rng: random.Random, alphabet: Alphabet) -> list[str]:
+    """A few words, points that lead from them to the edge of the line, and a page."""
+    points = ["." * rng.choice((1, 1, 1, 2, 3))] * rng.randint(4, 45)
+    if rng.random() < 0.4:
+        points = ["".join(points)]
+    page = rng.choice((str(rng.randint(1, 400)), rng.choice(("iv", "vii", "ix", "xii"))))
+    return [*words[: rng.randint(1, 6)], *points, page]
+
+
 def _mistaken(word: str, rng: random.Random) -> str:
     pairs = [pair for pair in _LOOKALIKES if pair[0] in word or pair[1] in word]
     if not pairs:
@@ -116,7 +125,7 @@ def _mistaken(word: str, rng: random.Random) -> str:
 
 
 _SHARES: dict[Change, float] = {
-    unchanged: 0.49,
+    unchanged: 0.47,
     with_numbers: 0.14,
     capitals: 0.09,
     random_strings: 0.08,
@@ -125,6 +134,7 @@ _SHARES: dict[Change, float] = {
     titled: 0.03,
     only_numbers: 0.04,
     with_rare_symbols: 0.03,
+    entries_of_contents: 0.02,
 }
 CHANGES = tuple(_SHARES)
 """Every change; `CUM_SHARES` says how often each is made."""

@@ -183,6 +183,15 @@ def test_lookalikes_give_way_to_each_other() -> None:
     assert all(second != "filled" and third == "xyz" for _, second, third in made)
 
 
+def test_points_lead_from_an_entry_to_its_page() -> None:
+    rng, alphabet = random.Random(0), variety.Alphabet(LATIN)
+    for _ in range(50):
+        words = variety.entries_of_contents(["The", "old", "pier"] * 3, rng, alphabet)
+        entry = " ".join(words)
+        assert re.fullmatch(r"The( \w+)*( ?\.)+ [\divx]+", entry), entry
+        assert entry.count(".") >= 4
+
+
 def test_number_like_is_short_and_various() -> None:
     rng = random.Random(2)
     made = {variety.number_like(rng) for _ in range(2_000)}
