@@ -27,6 +27,8 @@ _MAX_SPACE = 2.5
 """Widest space between words of one line, in heights of a letter."""
 _MAX_INDENT = 5.0
 """Farthest from the gutter that a line of its right column begins, in heights of a letter."""
+_NUMBER = 4.0
+"""Width of the number of a page, at most, in heights of a letter."""
 _ROUGHLY, _TO_A_HAIR = 0.5, 0.12
 """How far lines that stand level may differ, in heights of a letter."""
 _SHARED = 0.2
@@ -168,7 +170,7 @@ def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
     flowing = [s for s, is_inset in zip(segments, inset, strict=True) if not is_inset]
     for _, gutter in sorted(found, key=lambda item: -item[0])[:_MAX_TRIES]:
         if _parts_columns(gutter, segments, flowing, letter):
-            return _extended(gutter, segments, letter)
+            return _between_numbers(_extended(gutter, segments, letter), segments, letter)
     return None
 
 
@@ -213,6 +215,21 @@ def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutte
             last = middle
         bottom = max(bottom, last + letter / 2)
     return _Gutter(gutter.x, top, bottom)
+
+
+def _between_numbers(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutter:
+    """The gutter without the row of a page number that stands in it, above or below all lines."""
+    sides = _sides(gutter, segments)
+    lines = [[s for s in side if s.width > _NUMBER * letter] for side in sides]
+    if not all(lines) or not all(_is_prose(_rows(side), letter) for side in sides):
+        return gutter
+    ends = max(s.right for s in lines[0]), min(s.left for s in lines[1])
+    numbers = [s.middle for side in sides for s in side if ends[0] < s.left and s.right < ends[1]]
+    middles = [s.middle for side in lines for s in side]
+    spare = letter / 2
+    above = [y + spare for y in numbers if y < min(middles) + spare]
+    below = [y - spare for y in numbers if y > max(middles) - spare]
+    return _Gutter(gutter.x, max([gutter.top, *above]), min([gutter.bottom, *below]))
 
 
 def _top(gutter: _Gutter, segments: list[Segment], letter: float) -> float:

@@ -212,6 +212,7 @@ def _attach_small(
     if not segments:
         return
     small = small[np.argsort(pieces.boxes[small, 0], kind="stable")]
+    boxes = pieces.boxes[small]
     bases = np.array([s.base for s in segments])
     spans = np.array([[s.left, s.right] for s in segments], float)
     middles = np.array([s.middle for s in segments])
@@ -249,7 +250,11 @@ def _attach_small(
         if (beside & (spans[:, 1] < x)).any() and (beside & (spans[:, 0] > x)).any():
             near |= beside
         after = left - spans[:, 1]
-        follows = (after >= 0) & (after < letter) & (np.abs(bottom - bases) < 0.2 * reach)
+        # the first of a row of points may stand farther off than the next ones
+        goes_on = (boxes[:, 0] > right) & (boxes[:, 0] < right + letter)
+        goes_on &= np.abs(boxes[:, 3] - bottom) <= 0.1 * letter
+        start = 1.6 * reach if goes_on.any() and right - left < 0.4 * letter else letter
+        follows = (after >= 0) & (after < start) & (np.abs(bottom - bases) < 0.2 * reach)
         spans[follows, 1] = right
         near |= follows
         if near.any():

@@ -251,7 +251,7 @@ def _leaders(segment: Segment, small: Int[np.ndarray, "K 4"]) -> Bool[np.ndarray
     """Columns of a run over which points lead from an entry of the contents to its page."""
     columns = np.zeros(segment.width, bool)
     low = np.abs(small[:, 3] - segment.base) < 0.2 * segment.letter
-    points = small[low & (small[:, 2] - small[:, 0] < 0.4 * segment.letter)]
+    points = small[low & (small[:, 2] - small[:, 0] < 0.5 * segment.letter)]
     points = points[np.argsort(points[:, 0])]
     parted = np.flatnonzero(points[1:, 0] - points[:-1, 2] > 1.2 * segment.letter) + 1
     for row in np.split(points, parted):

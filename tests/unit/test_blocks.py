@@ -816,6 +816,24 @@ def test_entries_of_the_contents_are_found_for_all_their_points() -> None:
     assert len(lines(cut_page(sheet.image))) == 12
 
 
+def test_points_that_begin_far_from_an_entry_lead_to_its_page() -> None:
+    page = typeset(
+        """
+        #set text(font: "Libertinus Serif", size: 10.5pt)
+        #let entry(name, page) = block(spacing: 0.7em)[
+          #name #box(width: 1fr, repeat[#h(0.25em).]) #page]
+        #entry("Preface", "vii") #entry("1  The harbour before 1700", "1")
+        #entry("2  The age of coal", "29") #entry("2.1  Engines", "31") #entry("Index", "117")
+        """,
+        150,
+    )
+    found = lines(cut_page(page))
+    right = page.width - 2 / 2.54 * 150
+    assert [round(box.right) for box in found] == pytest.approx([right] * 5, abs=5)
+    widths = [strip.box.width for strip in strips(cut_page(page))]
+    assert min(widths) > 0.9 * (right - 2 / 2.54 * 150)
+
+
 def test_a_title_page_in_thin_capitals_is_found() -> None:
     page = typeset(
         """
@@ -871,6 +889,18 @@ def test_the_number_of_a_page_is_read_after_both_columns() -> None:
     sheet.column(600, 100, rows=14, width=380, seed=3)
     sheet.line(540, 790, "13")
     assert_found_in_order(cut_page(sheet.image), sheet.boxes)
+
+
+def test_a_header_with_a_number_between_two_columns_is_read_first() -> None:
+    sheet = Sheet(1100, 1200)
+    sheet.line(100, 60, "The old harbour")
+    sheet.line(492, 60, "12")
+    sheet.line(790, 60, "Its boats")
+    header = sheet.boxes[0].union(sheet.boxes[2])
+    sheet.boxes.clear()
+    sheet.column(100, 130, rows=16, width=380)
+    sheet.column(530, 130, rows=14, width=380, seed=3)
+    assert_found_in_order(cut_page(sheet.image), [header, *sheet.boxes])
 
 
 def test_a_faint_colon_after_a_word_is_on_its_strip() -> None:
