@@ -23,6 +23,7 @@ from lightseek.errors import ModelError, UsageError, require
 from lightseek.linear import Int8Linear
 from lightseek.model import LightSeekOCR
 from lightseek.shards import write_file
+from lightseek.whole import written_whole
 
 SETTINGS, ADAPTERS = "adapters.json", "adapters.safetensors"
 _MARK = ".lora_"
@@ -172,14 +173,11 @@ def learnt_of(model: LightSeekOCR) -> dict[str, Tensor]:
 def save_adapters(folder: Path, learnt: Mapping[str, Tensor], settings: Settings) -> None:
     """Write what was learnt: the folder then reads as a model does, while its base is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    # written beside and moved: a killed run leaves the old ones
-    unfinished = {name: folder / f"{name}.unfinished" for name in (ADAPTERS, SETTINGS)}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in learnt.items()}
-    write_file(unfinished[ADAPTERS], tensors)
     text = json.dumps(asdict(settings), indent=1) + "\n"
-    unfinished[SETTINGS].write_text(text, encoding="utf-8")
-    for name, path in unfinished.items():
-        path.replace(folder / name)
+    with written_whole(folder / ADAPTERS, folder / SETTINGS) as (adapters, told):
+        write_file(adapters, tensors)
+        told.write_text(text, encoding="utf-8")
 
 
 def read_settings(folder: Path) -> Settings:

@@ -38,6 +38,7 @@ from lightseek.shards import (
     write_file,
 )
 from lightseek.tokenizer import SETTINGS, Tokenizer
+from lightseek.whole import written_whole
 
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 SHIPPED = ("nano",)
@@ -384,17 +385,14 @@ def save_model(folder: Path, model: LightSeekOCR, tokenizer: Tokenizer) -> None:
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    # written beside and moved: a killed run leaves the old model
-    unfinished = {name: folder / f"{name}.unfinished" for name in (WEIGHTS, TOKENIZER, CONFIG)}
-    write_file(unfinished[WEIGHTS], tensors)
-    tokenizer.save(unfinished[TOKENIZER])
-    unfinished[CONFIG].write_text(model.config.to_json(), encoding="utf-8")
-    if settings := tokenizer.settings():
-        unfinished[SETTINGS] = folder / f"{SETTINGS}.unfinished"
-        unfinished[SETTINGS].write_text(settings, encoding="utf-8")
-    else:
-        (folder / SETTINGS).unlink(missing_ok=True)
-    for name, path in unfinished.items():
-        path.replace(folder / name)
-    for name in (ADAPTED, ADAPTERS):  # of a run before, which would be added to these weights
+    settings = tokenizer.settings()
+    kept = (WEIGHTS, TOKENIZER, CONFIG, *([SETTINGS] if settings else []))
+    with written_whole(*(folder / name for name in kept)) as (weights, words, sizes, *names):
+        write_file(weights, tensors)
+        tokenizer.save(words)
+        sizes.write_text(model.config.to_json(), encoding="utf-8")
+        for file in names:
+            file.write_text(settings or "", encoding="utf-8")
+    # of a run before: names of other tokens, and adapters that would be added to these weights
+    for name in {SETTINGS, ADAPTED, ADAPTERS}.difference(kept):
         (folder / name).unlink(missing_ok=True)

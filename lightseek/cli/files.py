@@ -5,12 +5,12 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from secrets import token_hex
 from typing import NamedTuple
 
 import click
 
 from lightseek.errors import UsageError
+from lightseek.whole import written_whole
 
 _UNREAD = frozenset((".avif", ".djvu", ".heic", ".heif", ".jxl", ".svg"))
 """What may show a page and is not read."""
@@ -133,17 +133,11 @@ def figure_paths(files: Sequence[Named], folder: Path) -> list[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole, or not at all: a killed run leaves no half of one.
+    """Write a file whole, or not at all.
 
     Raises:
         OSError: If it cannot be written.
     """
-    # of its own, should another process on some machine write here
-    unfinished = path.with_name(f".{token_hex(8)}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as (file,):
+        file.write_text(text, encoding="utf-8")

@@ -22,6 +22,7 @@ from lightseek.data.markup import paragraphs
 from lightseek.data.packages import Package, each_package, keep_licence, sources
 from lightseek.data.records import LOCALES, records
 from lightseek.errors import UsageError
+from lightseek.whole import written_whole
 
 DRAWN_ONLY = "ﬀﬁﬂﬃﬄ…‐‑‒−―‚′″´ſ"
 """Characters that are drawn but written as others; the rest is written as it is drawn."""
@@ -324,9 +325,8 @@ def _passages(path: Path) -> list[str]:
 
 def _write(path: Path, lines: dict[str, None]) -> int:
     text = "\n".join(lines) + "\n"
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_bytes(lzma.compress(text.encode(), preset=3))
-    unfinished.replace(path)
+    with written_whole(path) as (file,):
+        file.write_bytes(lzma.compress(text.encode(), preset=3))
     return len(text)
 
 

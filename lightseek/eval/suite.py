@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from lightseek import __version__
 from lightseek.document import Document, Status, unicode_name
 from lightseek.errors import UsageError, require
 from lightseek.eval.metrics import Score, fold, score
@@ -121,7 +121,7 @@ def evaluate(
         measured.append(_set_report(name, truths[name], found))
         texts += _item_reports(name, sources, truths[name], found)
     return Report(
-        version=__version__,
+        version=version("lightseek-ocr"),
         date=datetime.now(UTC).date(),
         machine=Machine.here(),
         sets=tuple(measured),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightseek.eval.report import Machine
+from lightseek.whole import written_whole
 
 RECORD = "training.json"
 
@@ -39,9 +40,8 @@ def write_record(
         "recipe": asdict(recipe),
     }
     text = json.dumps([*runs, run], indent=1, ensure_ascii=False)
-    unfinished = folder / f"{RECORD}.unfinished"
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    unfinished.replace(folder / RECORD)
+    with written_whole(folder / RECORD) as (file,):
+        file.write_text(text + "\n", encoding="utf-8")
 
 
 def read_record(folder: Path) -> list[dict[str, Any]]:

@@ -38,11 +38,11 @@ from lightseek.weights import (
     read_config,
     read_headers_of,
 )
+from lightseek.whole import written_whole
 
 ENCODER = "encoder."
 SHARD_ROWS = 256
 _META = "features.json"
-_UNFINISHED = ".unfinished"
 
 
 @runtime_checkable
@@ -310,13 +310,11 @@ def _save_meta(path: Path, key: FeatureKey, shard_rows: int) -> None:
 
 def _write(folder: Path, name: str, save: Callable[[Path], None], *, done: int, rows: int) -> None:
     """Write a file whole, or not at all."""
-    unfinished = folder / f"{name}{_UNFINISHED}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save(unfinished)
-        unfinished.replace(folder / name)
+        with written_whole(folder / name) as (file,):
+            save(file)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise DataError(
             f"{folder} cannot be written, {done} of {rows} rows are kept: make room and start "
             f"again to go on ({error})"

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = (
-    "errors",
+    "errors whole",
     "config document linear names ngrams official_fields shards",
     "colours hub presets",
     "pages tokenizer views blocks grounding official",
