@@ -38,8 +38,13 @@ def with_initials(segments: list[Segment], pieces: Components, letter: float) ->
         pieces: Their ink, and that of pictures.
         letter: Typical height of a letter.
     """
+    lines = np.array([[s.left, s.middle] for s in segments if s.width > _LONG * letter])
     for i in np.flatnonzero(_like_initials(pieces, letter)).tolist():
-        _, top, right, bottom = pieces.boxes[i].tolist()
+        left, top, right, bottom = pieces.boxes[i].tolist()
+        starts, middles = lines.reshape(-1, 2).T
+        near = (starts == left) | ((starts >= right) & (starts < right + _NEAR * letter))
+        if not (near & (middles > top) & (middles < bottom)).any():
+            continue  # as nearly always: the rest looks at every run
         others = [line for s in segments if (line := _without(i, s, pieces)) is not None]
         beside = [
             s

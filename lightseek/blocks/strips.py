@@ -135,13 +135,14 @@ def _window(sheet: Sheet, found: Found, segment: Segment) -> _Window:
 def _with_initial(window: _Window, initial: UInt8[np.ndarray, "y x"], segment: Segment) -> _Window:
     """Set a drop capital close before its line, as high as the capitals of the line."""
     height, width = initial.shape
-    size = max(1, round(width * segment.tall / height)), max(1, round(segment.tall))
+    tall = min(max(1, round(segment.tall)), len(window.grey))
+    size = max(1, round(width * tall / height)), tall
     small = cv2.resize(initial, size, interpolation=cv2.INTER_AREA)
     start, rise = window.to_sheet[0, 2], window.to_sheet[1, 2]
     spare = max(0, int(segment.left - start - _AFTER_INITIAL * segment.letter))
-    foot = int(np.clip(round(segment.base - rise), size[1], len(window.grey)))
+    foot = int(np.clip(round(segment.base - rise), tall, len(window.grey)))
     before = np.full((len(window.grey), size[0]), 255, np.uint8)
-    before[foot - size[1] : foot] = small
+    before[foot - tall : foot] = small
     to_sheet = window.to_sheet @ np.array([[1.0, 0, spare - size[0]], [0, 1, 0], [0, 0, 1]])
     return _Window(
         np.hstack([before, window.grey[:, spare:]]),
