@@ -22,6 +22,9 @@ _COMPARED = 3
 """Rows above of which one at least must have letters of that size."""
 _GAPS = 0.1
 """Share of a line of running text, at most, that is wide gaps: a long dash, justified words."""
+_CELLS, _CLOSER = 3, 0.87
+"""Cells of a row of a table, at least; steps between lines of a cell over those between rows, at
+most."""
 _GAP, _GAP_SIZE = 1.3, 2.1
 """Step down to the next paragraph over that to the next line, and over the height of a capital, at
 least."""
@@ -47,12 +50,68 @@ def paragraphs(column: list[Row], body: float) -> list[Paragraph]:
 
     A new group begins with a larger step down, another size of letters, an indent, below a
     heading, after a line that ends early, and with every row of a table. What hangs below the
-    first line of an item of a list, farther right, belongs to it.
+    first line of an item of a list, farther right, belongs to it, and so do lines that go on with
+    the cells of a row.
 
     Args:
         column: Rows from top to bottom.
         body: Height of the capitals of most text on the page.
     """
+    found: list[Paragraph] = []
+    done = 0
+    for i, row in enumerate(column):
+        below = column[i + 1 : i + 1 + _num_wrapped(column, i)] if i >= done else []
+        if below:
+            found += _flowing(column[done:i], body)
+            found.append(Paragraph(kind="text", rows=tuple(_cell_by_cell(row, below))))
+            done = i + 1 + len(below)
+    return found + _flowing(column[done:], body)
+
+
+def _num_wrapped(column: list[Row], start: int) -> int:
+    """How many rows below one of a table only go on with some of its cells.
+
+    They follow each other closer than the rows of the table do.
+    """
+    row = column[start]
+    if len(row) < _CELLS:
+        return 0
+    steps: list[float] = []
+    for above, below in itertools.pairwise(column[start:]):
+        step = _middle(below) - _middle(above)
+        wraps = len(below) < len(row) and all(_cell(segment, row) is not None for segment in below)
+        if not wraps or step > _GAP_SIZE * _widest(row).tall:
+            break
+        steps.append(step)
+    after = column[start + len(steps) : start + len(steps) + 2]
+    beyond = after if len(after) == 2 else column[max(0, start - 1) : start + 1]
+    if not steps or len(beyond) < 2:
+        return 0
+    return len(steps) if max(steps) < _CLOSER * (_middle(beyond[1]) - _middle(beyond[0])) else 0
+
+
+def _cell(segment: Segment, row: Row) -> int | None:
+    """The cell of a row that a run below begins with, without reaching into the next."""
+    for i, (cell, following) in enumerate(itertools.zip_longest(row, row[1:])):
+        if abs(cell.left - segment.left) < 0.5 * cell.letter:
+            return i if following is None or segment.right < following.left else None
+    return None
+
+
+def _cell_by_cell(row: Row, below: list[Row]) -> list[Row]:
+    """The lines of a row of a table, those of one cell after those of the one before it."""
+    lines: list[Row] = [[]]
+    for i, cell in enumerate(row):
+        lines[-1].append(cell)
+        rest = [[segment] for line in below for segment in line if _cell(segment, row) == i]
+        lines += [*rest, []] if rest else []
+    return [line for line in lines if line]
+
+
+def _flowing(column: list[Row], body: float) -> list[Paragraph]:
+    """The groups of rows none of which goes on with cells."""
+    if not column:
+        return []
     steps = [_middle(b) - _middle(a) for a, b in itertools.pairwise(column)]
     # of short paragraphs, half of the steps may be those from one to the next
     usual = float(np.percentile(steps, 25)) if steps else 0.0
@@ -75,8 +134,7 @@ def paragraphs(column: list[Row], body: float) -> list[Paragraph]:
 
 def _headings(column: list[Row]) -> list[bool]:
     """For each row, whether it is a short line in larger letters than the longer one below it."""
-    left = min((row[0].left for row in column), default=0)
-    right = max((row[-1].right for row in column), default=0)
+    left, right = min(row[0].left for row in column), max(row[-1].right for row in column)
     found = []
     for row, below in itertools.zip_longest(column, column[1:]):
         is_head = below is not None and len(row) == 1 and not _is_full(row, (left, right))

@@ -118,6 +118,23 @@ def test_full_lines_with_numbers_before_them_are_one_paragraph() -> None:
     assert sizes(column) == [6]
 
 
+def test_lines_that_go_on_with_a_cell_are_read_after_it() -> None:
+    def cells(number: float, *lefts: int) -> Row:
+        return [segment(left, left + 80, 100 + 30 * number) for left in lefts]
+
+    rows = [cells(0, 100, 300, 500), cells(1, 300), cells(2, 300)]
+    rows += [cells(3.5, 100, 300, 500), cells(5, 100, 300, 500), cells(6, 100, 300)]
+    first, second, third = paragraphs(rows, TALL)
+    assert [[s.left for s in line] for line in first.rows] == [[100, 300], [300], [300], [500]]
+    assert list(second.rows) == [rows[3]]
+    assert [[s.left for s in line] for line in third.rows] == [[100], [100], [300], [300], [500]]
+    # rows as far apart as any are rows
+    assert (
+        sizes([cells(i, *lefts) for i, lefts in enumerate([(100, 300, 500), (300,)] * 3)])
+        == [1] * 6
+    )
+
+
 def test_a_line_that_ends_early_ends_a_paragraph() -> None:
     assert sizes([row(0), row(1, right=400), row(2), row(3)]) == [2, 2]
 
