@@ -13,9 +13,8 @@ from lightseek.blocks.sieve import Segment
 
 _HEADING_SIZE, _HEADING_ROWS = 1.2, 4
 """Letters of a heading over those of most text, at least; its rows, at most."""
-_LARGER_TALL, _LARGER_LETTER = 1.05, 1.12
-"""Capitals and usual letters of a short line over those of the line below, of which it is the
-heading, at least: few letters tell neither well."""
+_LARGER, _MUCH_LARGER = 1.05, 1.12
+"""Every and one size of the letters of a heading over those of the line below it, at least."""
 _SAME_SIZE = 1.2
 """Letters of one paragraph over those of another row of it, at most."""
 _COMPARED = 3
@@ -133,18 +132,27 @@ def _flowing(column: list[Row], body: float) -> list[Paragraph]:
 
 
 def _headings(column: list[Row]) -> list[bool]:
-    """For each row, whether it is a short line in larger letters than the longer one below it."""
+    """For each row, whether it is a short line in letters larger than those of the line below it.
+
+    Where they are but little larger, that line is the longer one.
+    """
     left, right = min(row[0].left for row in column), max(row[-1].right for row in column)
     found = []
     for row, below in itertools.zip_longest(column, column[1:]):
-        is_head = below is not None and len(row) == 1 and not _is_full(row, (left, right))
-        if is_head:
-            own, its = row[0], _widest(below)
-            is_head = own.width < its.width and len(own.pieces) > 3
-            is_head &= own.tall > _LARGER_TALL * its.tall
-            is_head &= own.letter > _LARGER_LETTER * its.letter
-        found.append(is_head)
+        may_be = below is not None and len(row) == 1 and not _is_full(row, (left, right))
+        found.append(may_be and _is_larger(row[0], _widest(below)))
     return found
+
+
+def _is_larger(heading: Segment, below: Segment) -> bool:
+    """Whether the letters of a short line are larger: few tell each of their sizes badly."""
+    tall, most, small = (
+        heading.tall / below.tall,
+        heading.letter / below.letter,
+        heading.small / below.small,
+    )
+    little = tall > _LARGER and max(most, small) > _MUCH_LARGER and heading.width < below.width
+    return len(heading.pieces) > 3 and (little or (tall > _HEADING_SIZE and small > _LARGER))
 
 
 def _edges(column: list[Row], usual: float) -> list[tuple[int, int]]:
@@ -241,7 +249,7 @@ def _is_as_large(a: Segment, b: Segment) -> bool:
 
 
 def _kind(group: list[Row], body: float, *, is_head: bool) -> str:
-    if is_head and len(group) == 1 and group[0][0].tall > _LARGER_TALL * body:
+    if is_head and len(group) == 1 and group[0][0].tall > _LARGER * body:
         return "heading"
     large = all(len(row) == 1 and row[0].tall > _HEADING_SIZE * body for row in group)
     return "heading" if large and len(group) <= _HEADING_ROWS else "text"

@@ -120,6 +120,7 @@ def _segment(pieces: Components, members: Int[np.ndarray, " M"]) -> Segment:
         right=int(boxes[:, 2].max()),
         bottom=int(boxes[:, 3].max()),
         letter=median(heights),
+        small=quantile(heights, 0.25),
         tall=quantile(heights, 0.85),
         middle=median(boxes[:, 1] + boxes[:, 3]) / 2,
         base=median(boxes[:, 3]),

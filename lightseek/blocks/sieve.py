@@ -51,6 +51,8 @@ class Segment:
     bottom: int
     letter: float
     """Typical height of its letters."""
+    small: float
+    """Height of its small letters."""
     tall: float
     """Height of its capitals and ascenders."""
     middle: float
@@ -75,7 +77,7 @@ class Segment:
     def take(self, other: "Segment") -> None:
         """Grow by the ink of another; the own letters stay typical if they are more."""
         if other.width > self.width:
-            self.letter, self.tall = other.letter, other.tall
+            self.letter, self.small, self.tall = other.letter, other.small, other.tall
             self.middle, self.base = other.middle, other.base
         self.left, self.top = min(self.left, other.left), min(self.top, other.top)
         self.right, self.bottom = max(self.right, other.right), max(self.bottom, other.bottom)

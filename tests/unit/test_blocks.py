@@ -693,7 +693,7 @@ def test_a_narrow_1_alone_in_its_cell_is_found() -> None:
 def test_the_rest_of_a_line_that_rises_is_on_it() -> None:
     def run(left: int, middle: float, pieces: int) -> Segment:
         top, low = int(middle - 12), int(middle + 12)
-        return Segment(left, top, left + 250, low, 16, 17, middle, low, list(range(pieces)))
+        return Segment(left, top, left + 250, low, 16, 12, 17, middle, low, list(range(pieces)))
 
     line = run(64, 206, 20)
     assert _is_beside(run(330, 195, 25), [line])

@@ -18,6 +18,7 @@ def segment(
         right=round(right),
         bottom=round(middle + tall / 2),
         letter=0.7 * tall if letter is None else letter,
+        small=0.7 * tall if letter is None else letter,
         tall=tall,
         middle=middle,
         base=middle + tall / 2,
