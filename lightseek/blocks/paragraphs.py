@@ -4,6 +4,7 @@ Knows nothing of pixels or strips.
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +22,9 @@ _COMPARED = 3
 """Rows above of which one at least must have letters of that size."""
 _GAPS = 0.1
 """Share of a line of running text, at most, that is wide gaps: a long dash, justified words."""
-_CELLS, _CLOSER = 3, 0.87
+_CELLS, _CLOSER, _FULL_CELL = 3, 0.87, 0.6
 """Cells of a row of a table, at least; steps between lines of a cell over those between rows, at
-most."""
+most; and what a cell that goes on takes of the room before the next, at least."""
 _GAP, _GAP_SIZE = 1.3, 2.1
 """Step down to the next paragraph over that to the next line, and over the height of a capital, at
 least."""
@@ -90,10 +91,12 @@ def _num_wrapped(column: list[Row], start: int) -> int:
 
 
 def _cell(segment: Segment, row: Row) -> int | None:
-    """The cell of a row that a run below begins with, without reaching into the next."""
+    """The cell of a row that a run below goes on with: it is nearly full, and holds the run."""
     for i, (cell, following) in enumerate(itertools.zip_longest(row, row[1:])):
         if abs(cell.left - segment.left) < 0.5 * cell.letter:
-            return i if following is None or segment.right < following.left else None
+            room = math.inf if following is None else following.left - cell.left
+            is_full = following is None or cell.width > _FULL_CELL * room
+            return i if is_full and segment.width < room else None
     return None
 
 

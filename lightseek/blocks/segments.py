@@ -62,7 +62,7 @@ def find_segments(sheet: Sheet) -> Found:
     segments = sorted(segments, key=lambda s: -s.width)[:_MAX_SEGMENTS]
     segments = _with_fragments_returned(segments, letter, at_side, at_edge)
     small = text & ~tall
-    _attach_small(segments, pieces, np.flatnonzero(small & ~at_side), letter, at_edge)
+    _attach_small(segments, pieces, np.flatnonzero(small & ~at_side), letter, at_edge, specks)
     whole = _merged(segments)
     wide = [s for s in whole if s.width > 0.3 * letter]
     whole = [s for s in whole if s.width > 0.3 * letter or _is_figure(s, wide, letter)]
@@ -80,7 +80,7 @@ def find_segments(sheet: Sheet) -> Found:
 def _faint_colons(
     pieces: Components, specks: Bool[np.ndarray, " N"], letter: float
 ) -> Bool[np.ndarray, " N"]:
-    """Specks of which two stand above each other as the points of a colon do."""
+    """Specks of which two stand above each other as the points of a colon do, and no third near."""
     found = np.zeros(len(specks), bool)
     numbers = np.flatnonzero(specks)
     x, y = pieces.boxes[numbers].reshape(-1, 2, 2).mean(axis=1).T
@@ -90,7 +90,10 @@ def _faint_colons(
         above, below = order[:-1], order[1:]
         apart = (y[below] - y[above]) / letter
         pairs = (columns[above] == columns[below]) & (apart > _COLON[0]) & (apart < _COLON[1])
-        found[numbers[above[pairs]]] = found[numbers[below[pairs]]] = True
+        for one, other in zip(above[pairs].tolist(), below[pairs].tolist(), strict=True):
+            near = np.abs(x - x[one]) < _COLON[1] * letter
+            near &= (y > y[one] - letter) & (y < y[other] + letter)
+            found[numbers[[one, other]]] |= near.sum() == 2
     return found
 
 
@@ -205,10 +208,12 @@ def _attach_small(
     small: Int[np.ndarray, " K"],
     letter: float,
     at_edge: Bool[np.ndarray, " N"],
+    specks: Bool[np.ndarray, " N"],
 ) -> None:
     """Give dots, accents and commas to the nearest run, dashes and bullets to one farther off.
 
-    Points that follow each other on the baseline go on with the run that they begin at.
+    Points that follow each other on the baseline go on with the run that they begin at. Specks are
+    those of a colon on the line, or none.
     """
     if not segments:
         return
@@ -258,6 +263,7 @@ def _attach_small(
         follows = (after >= 0) & (after < start) & (np.abs(bottom - bases) < 0.2 * reach)
         spans[follows, 1] = right
         near |= follows
+        near &= level | ~specks[i]
         if near.any():
             host = segments[int(np.argmin(np.where(near, across + down, np.inf)))]
             host.left, host.top = min(host.left, left), min(host.top, top)

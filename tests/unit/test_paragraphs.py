@@ -121,7 +121,7 @@ def test_full_lines_with_numbers_before_them_are_one_paragraph() -> None:
 
 def test_lines_that_go_on_with_a_cell_are_read_after_it() -> None:
     def cells(number: float, *lefts: int) -> Row:
-        return [segment(left, left + 80, 100 + 30 * number) for left in lefts]
+        return [segment(left, left + 150, 100 + 30 * number) for left in lefts]
 
     rows = [cells(0, 100, 300, 500), cells(1, 300), cells(2, 300)]
     rows += [cells(3.5, 100, 300, 500), cells(5, 100, 300, 500), cells(6, 100, 300)]
@@ -129,6 +129,9 @@ def test_lines_that_go_on_with_a_cell_are_read_after_it() -> None:
     assert [[s.left for s in line] for line in first.rows] == [[100, 300], [300], [300], [500]]
     assert list(second.rows) == [rows[3]]
     assert [[s.left for s in line] for line in third.rows] == [[100], [100], [300], [300], [500]]
+    # what stands below a short cell is a line of its own
+    short = [segment(100, 180, 100), *cells(0, 300, 500)]
+    assert sizes([short, cells(1, 100), cells(3, 100, 300, 500)]) == [1, 1, 1]
     # rows as far apart as any are rows
     assert (
         sizes([cells(i, *lefts) for i, lefts in enumerate([(100, 300, 500), (300,)] * 3)])
