@@ -3,7 +3,7 @@
 Rules, frames, pictures and dirt are left out; dots, accents and commas go to the run they belong
 to. Knows nothing of columns or reading order.
 
-Axes: H W rows and columns of pixels, N pieces of ink.
+Axes: H W rows and columns of pixels, N pieces of ink, K small ones, S segments.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from lightseek.blocks.drawn import find_drawn, find_pictures, unlabelled, without_rules
 from lightseek.blocks.initials import with_initials
@@ -237,16 +237,8 @@ def _attach_small(
             if right - left < _UNDERSCORES * letter:
                 below = 1.1 if ((gaps < 0.4 * letter) & (down < 1.1 * reach)).any() else 0.6
         near = (across < 1.6 * reach) & (down < np.where(y < middles, above, below) * reach)
-        # a dash or a bullet that a line begins with, whatever stands above and below it
         level = down < 0.5 * reach
-        before = (
-            _BULLET_BEFORE_LINE if _is_bullet(right - left, bottom - top, letter) else _BEFORE_LINE
-        )
-        ahead = level & (spans[:, 0] >= right) & (spans[:, 0] - right < before * reach)
-        ahead &= spans[:, 1] - spans[:, 0] > _SHORTEST_LINE * reach
-        behind = level & (spans[:, 1] <= left) & (left - spans[:, 1] < BESIDE * reach)
-        if right - left > 0.3 * letter and not behind.any():
-            near |= ahead
+        near |= level & _begun_with(pieces.boxes[i], spans, level, reach, letter)
         in_a_column = ((across == 0) & (down < 4 * reach)).any()
         if not in_a_column and right - left > 0.3 * letter:
             near |= (across < 4 * reach) & (down < 0.5 * reach)
@@ -257,9 +249,7 @@ def _attach_small(
             near |= beside
         after = left - spans[:, 1]
         # the first of a row of points may stand farther off than the next ones
-        goes_on = (boxes[:, 0] > right) & (boxes[:, 0] < right + letter)
-        goes_on &= np.abs(boxes[:, 3] - bottom) <= 0.1 * letter
-        start = 1.6 * reach if goes_on.any() and right - left < 0.4 * letter else letter
+        start = 1.6 * reach if _is_in_row(pieces.boxes[i], boxes, letter) else letter
         follows = (after >= 0) & (after < start) & (np.abs(bottom - bases) < 0.2 * reach)
         spans[follows, 1] = right
         near |= follows
@@ -269,6 +259,31 @@ def _attach_small(
             host.left, host.top = min(host.left, left), min(host.top, top)
             host.right, host.bottom = max(host.right, right), max(host.bottom, bottom)
             host.pieces.append(i)
+
+
+def _begun_with(
+    box: Int[np.ndarray, " 4"],
+    spans: Float[np.ndarray, "S 2"],
+    level: Bool[np.ndarray, " S"],
+    reach: Float[np.ndarray, " S"],
+    letter: float,
+) -> Bool[np.ndarray, " S"]:
+    """Runs that begin with a dash or a bullet, whatever stands above and below it."""
+    left, top, right, bottom = box.tolist()
+    is_bullet = _is_bullet(right - left, bottom - top, letter)
+    farthest = _BULLET_BEFORE_LINE if is_bullet else _BEFORE_LINE
+    ahead = (spans[:, 0] >= right) & (spans[:, 0] - right < farthest * reach)
+    ahead &= spans[:, 1] - spans[:, 0] > _SHORTEST_LINE * reach
+    behind = level & (spans[:, 1] <= left) & (left - spans[:, 1] < BESIDE * reach)
+    return ahead & (right - left > 0.3 * letter and not behind.any())
+
+
+def _is_in_row(box: Int[np.ndarray, " 4"], boxes: Int[np.ndarray, "K 4"], letter: float) -> bool:
+    """Whether a point has another close behind it, on its level."""
+    left, _, right, bottom = box.tolist()
+    behind = (boxes[:, 0] > right) & (boxes[:, 0] < right + letter)
+    behind &= np.abs(boxes[:, 3] - bottom) <= 0.1 * letter
+    return right - left < 0.4 * letter and bool(behind.any())
 
 
 def _is_bullet(width: float, height: float, letter: float) -> bool:
