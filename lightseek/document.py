@@ -23,7 +23,8 @@ _MARKUP = re.compile(
 for emphasis, code, a link or an escape."""
 _ENTRY = re.compile(r"(?:\. ?){4,}\w{1,5}$")
 """How an entry of the contents ends."""
-_ITEM = re.compile(r"(?:[•·▪■□○●→✓*–—-]|\(?\d{1,2}[.)]|\(?[a-z]\)) \S")
+_BULLETS = "•·▪■□○●→✓*–—-"
+_ITEM = re.compile(rf"(?:[{_BULLETS}]|\(?\d{{1,2}}[.)]|\(?[a-z]\)) \S")
 """How an item of a list begins."""
 _ADDRESS_LINES, _ADDRESS_WIDTH = 5, 0.6
 """Most lines of an address, and its width over that of a paragraph, at most."""
@@ -137,8 +138,9 @@ class Region(_Frozen):
         """The same in a column whose lines may go so far to the right."""
         if self.written is not None:
             return self.written
-        is_heading = self.label == "heading"
         text = self.lines[0].text if self.lines else ""
+        # a short item may look larger than the next one, but what has a bullet is one
+        is_heading = self.label == "heading" and not text.startswith(tuple(_BULLETS))
         is_list = _ITEM.match(text) is not None
         are_entries = _are_entries(self.lines)
         for line, following in itertools.pairwise(self.lines):

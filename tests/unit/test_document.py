@@ -115,6 +115,11 @@ def test_items_of_lists_stand_on_lines_of_their_own() -> None:
         assert region(items).markdown == items.replace("\n", "  \n")
 
 
+def test_what_begins_with_a_bullet_is_no_heading() -> None:
+    assert region("• Lock the door", label="heading").markdown == "• Lock the door"
+    assert region("1. Doors", label="heading").markdown == "## 1. Doors"
+
+
 def test_an_address_keeps_its_lines_above_a_wider_paragraph() -> None:
     address = region("Fox and Sons\nLantern Street")
     prose = region("once upon a time there was a fox\nwho read all that he could find", top=40)
