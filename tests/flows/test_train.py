@@ -109,8 +109,7 @@ def saved(folder: Path) -> dict[str, Tensor]:
 
 
 def step_of(folder: Path) -> int:
-    found = RunFolder(folder).load()
-    return 0 if found is None else found[1].step
+    return RunFolder(folder).last_step()
 
 
 def curves(folder: Path) -> dict[str, list[float]]:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,6 +214,25 @@ def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(UsageError, match="file cannot be made"), RunFolder(file).held():
         pass
+
+
+def test_the_last_step_is_known_while_a_run_saves(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    saved = Progress(step=1, strips=1, flops=1.0, seconds=1.0)
+    run.save({}, saved, rank=0, world=1)
+
+    def save_on() -> None:
+        for step in range(2, 3_000):
+            run.save({}, replace(saved, step=step), rank=0, world=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        saving = pool.submit(save_on)
+        seen = [run.last_step()]
+        while not saving.done():
+            seen.append(run.last_step())
+    saving.result()
+    assert seen[0] > 0
+    assert seen == sorted(seen)
 
 
 def test_two_runs_are_never_in_one_folder(tmp_path: Path) -> None:
