@@ -7,15 +7,21 @@ from secrets import token_hex
 
 
 @contextmanager
-def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
+def written_whole(*paths: Path, shared: bool = False) -> Iterator[tuple[Path, ...]]:
     """Say where to write some files, each of which then takes its place; in an error, none does.
 
-    Their names are of no other process, should another write the same files.
+    Args:
+        paths: Their places.
+        shared: Whether another process may write the same files: what one leaves that is killed
+            stays, where else the next takes its place.
 
     Raises:
         OSError: If a file was not written, or cannot be moved.
     """
-    beside = tuple(path.with_name(f".{token_hex(8)}.unfinished") for path in paths)
+    beside = tuple(
+        path.with_name(f".{token_hex(8)}.unfinished" if shared else f"{path.name}.unfinished")
+        for path in paths
+    )
     try:
         yield beside
         for file, path in zip(beside, paths, strict=True):

@@ -139,5 +139,5 @@ def write_whole(path: Path, text: str) -> None:
         OSError: If it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as (file,):
+    with written_whole(path, shared=True) as (file,):
         file.write_text(text, encoding="utf-8")

@@ -35,6 +35,18 @@ def test_an_error_leaves_what_was_there_and_nothing_else(
     assert list(tmp_path.iterdir()) == [place]
 
 
+def test_what_a_killed_process_left_does_not_pile_up(tmp_path: Path) -> None:
+    place = tmp_path / "weights"
+    with written_whole(place) as (left,), written_whole(place, shared=True) as (other,):
+        assert left != other
+        left.write_text("half")
+        other.write_text("whole")
+    left.write_text("half")
+    with written_whole(place) as (file,):
+        file.write_text("whole")
+    assert (list(tmp_path.iterdir()), place.read_text()) == ([place], "whole")
+
+
 def test_a_file_that_was_not_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), written_whole(tmp_path / "weights"):
         pass
