@@ -83,6 +83,7 @@ def _faint_colons(
     """Specks of which two stand above each other as the points of a colon do, and no third near."""
     found = np.zeros(len(specks), bool)
     numbers = np.flatnonzero(specks)
+    numbers = numbers[np.argsort(pieces.boxes[numbers][:, ::2].sum(axis=1))]
     x, y = pieces.boxes[numbers].reshape(-1, 2, 2).mean(axis=1).T
     for offset in (0.0, 0.5):  # two ways to part the page into columns: none is cut by both
         columns = np.floor(x / (_COLON_WIDTH * letter) + offset)
@@ -91,8 +92,9 @@ def _faint_colons(
         apart = (y[below] - y[above]) / letter
         pairs = (columns[above] == columns[below]) & (apart > _COLON[0]) & (apart < _COLON[1])
         for one, other in zip(above[pairs].tolist(), below[pairs].tolist(), strict=True):
-            near = np.abs(x - x[one]) < _COLON[1] * letter
-            near &= (y > y[one] - letter) & (y < y[other] + letter)
+            first = np.searchsorted(x, x[one] - _COLON[1] * letter, "right")
+            last = np.searchsorted(x, x[one] + _COLON[1] * letter, "left")
+            near = (y[first:last] > y[one] - letter) & (y[first:last] < y[other] + letter)
             found[numbers[[one, other]]] |= near.sum() == 2
     return found
 
@@ -279,11 +281,13 @@ def _begun_with(
 
 
 def _is_in_row(box: Int[np.ndarray, " 4"], boxes: Int[np.ndarray, "K 4"], letter: float) -> bool:
-    """Whether a point has another close behind it, on its level."""
+    """Whether a point has another close behind it, on its level, among boxes from left to right."""
     left, _, right, bottom = box.tolist()
-    behind = (boxes[:, 0] > right) & (boxes[:, 0] < right + letter)
-    behind &= np.abs(boxes[:, 3] - bottom) <= 0.1 * letter
-    return right - left < 0.4 * letter and bool(behind.any())
+    if right - left >= 0.4 * letter:
+        return False
+    first = np.searchsorted(boxes[:, 0], right, "right")
+    last = np.searchsorted(boxes[:, 0], right + letter, "left")
+    return bool((np.abs(boxes[first:last, 3] - bottom) <= 0.1 * letter).any())
 
 
 def _is_bullet(width: float, height: float, letter: float) -> bool:
