@@ -3,7 +3,7 @@
 Batch k of a run is a function of the recipe and k alone, whatever the machine and however the
 batch is split over processes: that is what makes a resumed run equal to an uninterrupted one.
 
-Axes: B strips, Y X pixels, L tokens, y x glyph cells (8 x 4 px).
+Axes: B b strips, Y X pixels, L l tokens, y x glyph cells (8 x 4 px).
 """
 
 import random
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,12 +37,24 @@ IGNORED = -100
 """Target that no loss looks at."""
 LENGTH_STEP = 16
 """Text lengths are padded to a multiple of this, so that few shapes occur."""
+PARTS = 3
+"""Texts of a batch are read in so many parts, the short ones without the padding of the long."""
 HELD_OUT_SEED = 5
+
+
+class Texts(NamedTuple):
+    """Texts of like length, of some rows of a batch."""
+
+    rows: slice
+    ids: Int[Tensor, "b l"]
+    targets: Int[Tensor, "b l"]
+    places: Places
+    """Where each token of `ids` stands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Strips of one size."""
+    """Strips of one size, those with shorter texts first."""
 
     views: Float[Tensor, "B 1 Y X"]
     ids: Int[Tensor, "B L"]
@@ -63,10 +75,15 @@ class Batch:
         """Pixels down and across each strip."""
         return self.views.shape[-2], self.views.shape[-1]
 
-    @property
-    def places(self) -> Places:
-        """Where each token of `ids` stands."""
-        return Places(self.at_x, self.at_y)
+    def texts(self) -> Iterator["Texts"]:
+        """What is to be written, the short texts apart from the long ones."""
+        lengths = (self.targets != IGNORED).sum(1).tolist()
+        for part in range(PARTS):
+            rows = slice(part * len(lengths) // PARTS, (part + 1) * len(lengths) // PARTS)
+            if rows.start < rows.stop:
+                upto = slice(_whole_steps(max(1, *lengths[rows])))
+                places = Places(self.at_x[rows, upto], self.at_y[rows, upto])
+                yield Texts(rows, self.ids[rows, upto], self.targets[rows, upto], places)
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
@@ -276,9 +293,9 @@ def collate(
         place: Size and number of the place bins.
         first_col: Column under the left edge, in visual tokens; moves the bins across.
     """
-    longest = max(len(sample.text) for sample in samples) + 1
-    length = -(-longest // LENGTH_STEP) * LENGTH_STEP
-    shape = (len(samples), length)
+    order = sorted(range(len(samples)), key=lambda index: len(samples[index].text))
+    samples, rngs = [samples[i] for i in order], [rngs[i] for i in order]
+    shape = (len(samples), _whole_steps(len(samples[-1].text) + 1))
     ids = np.full(shape, tokenizer.pad_id)
     targets = np.full(shape, IGNORED)
     at_x, at_y = np.full(shape, place.x_bins), np.full(shape, place.y_bins)
@@ -309,6 +326,10 @@ def collate(
         glyphs=torch.from_numpy(glyphs),
         first_col=first_col,
     )
+
+
+def _whole_steps(length: int) -> int:
+    return -(-length // LENGTH_STEP) * LENGTH_STEP
 
 
 def choose_cells(glyphs: Int[np.ndarray, "y x"], rng: random.Random) -> Int[np.ndarray, "y x"]:

@@ -112,9 +112,8 @@ class TrainedModel(nn.Module):
         if glyphs_only:
             return Losses(nothing, nothing, patches, tokens)
         visual = model.place_tokens(encoded.tokens, batch.first_col)
-        hidden = model(visual, batch.ids, batch.places)
         kept = batch.targets != IGNORED
-        predicted = model.predict(hidden[kept])
+        predicted = model.predict(self._write(visual, batch))
         text = score(predicted.what, batch.targets[kept])
         places = nothing
         if predicted.x is not None and predicted.y is not None:
@@ -122,6 +121,14 @@ class TrainedModel(nn.Module):
             down = score(predicted.y, batch.to_y[kept])
             places = Part(across.total + down.total, across.hits, across.asked)
         return Losses(text, places, patches, tokens)
+
+    def _write(self, visual: Float[Tensor, "B n D"], batch: Batch) -> Float[Tensor, "N D"]:
+        """What the decoder says at each token that something follows, row by row."""
+        hidden = (
+            self.model(visual[rows], ids, places)[targets != IGNORED]
+            for rows, ids, targets, places in batch.texts()
+        )
+        return torch.cat(list(hidden))
 
 
 def score(scores: Float[Tensor, "G S"], labels: Int[Tensor, " G"]) -> Part:

@@ -37,6 +37,8 @@ SMOOTHING = 0.95
 class Means:
     """Figures of one step over all processes; no number of what the step did not teach."""
 
+    tokens: int
+    """Of the text that was taught."""
     text_loss: float
     text_hits: float
     place_loss: float
@@ -62,6 +64,7 @@ class Means:
         """Average sums over text, places, patch glyphs and token glyphs, in this order."""
         losses, shares = (totals / counts).tolist(), (hits / counts).tolist()
         return cls(
+            tokens=int(counts[0]),
             text_loss=losses[0],
             text_hits=shares[0],
             place_loss=losses[1],

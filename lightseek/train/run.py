@@ -36,7 +36,7 @@ from lightseek.train.card import current_commit, write_record
 from lightseek.train.checkpoint import Progress, RunFolder, hash_listing, hash_sizes
 from lightseek.train.exam import examine, held_out_strips
 from lightseek.train.loss import TrainedModel, weigh
-from lightseek.train.measure import step_flops
+from lightseek.train.measure import Work, useful_work
 from lightseek.train.optimiser import SharedOptimiser
 from lightseek.train.processes import interrupts_to, run_processes
 from lightseek.train.progress import Means, Reporter, Silence, make_reporter
@@ -184,7 +184,7 @@ class Trainer:
         if saved is not None:
             tensors, self.progress = saved
             self.optimiser.load_state(tensors)
-        self.flops: dict[tuple[tuple[int, int], bool], float] = {}
+        self.work: dict[tuple[tuple[int, int], bool], Work] = {}
         self.interrupted = False
 
     def run(self) -> None:
@@ -213,7 +213,7 @@ class Trainer:
             drawing = time.monotonic() - started
             due = started - saved_at > self.job.save_minutes * 60
             means, stop, save = self._step(step, batch.to(self.device), due=due)
-            self._advance(batch, time.monotonic() - started, step)
+            self._advance(batch, means.tokens, time.monotonic() - started, step)
             report.stepped(self.progress, means, drawing)
             if self.progress.step % self.recipe.evaluate_every == 0 and self.rank == 0:
                 report.evaluated(self.progress, self._evaluate())
@@ -232,7 +232,7 @@ class Trainer:
     def _step(self, step: int, batch: Batch, *, due: bool) -> tuple[Means, bool, bool]:
         """Forward, backward, update; says whether any process wants to stop or save."""
         stage = self.recipe.stage(step)
-        self._count(batch, glyphs_only=stage.glyphs_only)
+        self._measure(batch, glyphs_only=stage.glyphs_only)
         # what adapters drop is a function of step and process alone, so that a run resumes exactly
         torch.manual_seed((self.recipe.seed << 32) + step * self.job.world + self.rank)
         losses = self.trained(batch, glyphs_only=stage.glyphs_only)
@@ -249,21 +249,20 @@ class Trainer:
         means = Means.of(totals, hits, counts, norm=norm, rate=self.recipe.rate(step))
         return means, bool(sums[-2] > 0), bool(sums[-1] > 0)
 
-    def _count(self, batch: Batch, *, glyphs_only: bool) -> None:
-        """Measure the operations a strip of this size takes, once."""
+    def _measure(self, batch: Batch, *, glyphs_only: bool) -> None:
+        """Count the operations that strips of this size take, once."""
         key = (batch.size, glyphs_only)
-        if key not in self.flops:
-            total = step_flops(self.trained, batch, glyphs_only=glyphs_only)
-            self.flops[key] = total / len(batch.ids)
+        if key not in self.work:
+            self.work[key] = useful_work(self.trained, batch, glyphs_only=glyphs_only)
 
-    def _advance(self, batch: Batch, seconds: float, step: int) -> None:
+    def _advance(self, batch: Batch, tokens: int, seconds: float, step: int) -> None:
         height, width = batch.size
         strips = self.recipe.strips(width, height // LINE_PX)
-        each = self.flops[batch.size, self.recipe.stage(step).glyphs_only]
+        work = self.work[batch.size, self.recipe.stage(step).glyphs_only]
         self.progress = Progress(
             step=step + 1,
             strips=self.progress.strips + strips,
-            flops=self.progress.flops + strips * each,
+            flops=self.progress.flops + strips * work.strip + tokens * work.token,
             seconds=self.progress.seconds + seconds,
         )
 

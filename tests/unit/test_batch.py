@@ -118,14 +118,18 @@ def test_shares_of_all_processes_are_the_strips_of_one(
         shares = [batches_of_rank[step] for batches_of_rank in ranks]
         assert {share.first_col for share in shares} == {whole.first_col}
         assert sum(len(share.ids) for share in shares) == len(whole.ids)
-        for rank, share in enumerate(shares):
-            mine = slice(rank, None, world)
-            assert torch.equal(share.views, whole.views[mine])
+        row_of = {view.numpy().tobytes(): row for row, view in enumerate(whole.views)}
+        assert len(row_of) == len(whole.ids)
+        drawn = set()
+        for share in shares:
+            mine = [row_of[view.numpy().tobytes()] for view in share.views]
+            drawn.update(mine)
             assert torch.equal(share.glyphs, whole.glyphs[mine])
             length = share.ids.shape[1]
             for name in ("ids", "targets", "at_x", "at_y", "to_x", "to_y"):
                 assert torch.equal(getattr(share, name), getattr(whole, name)[mine, :length]), name
             assert (whole.targets[mine, length:] == IGNORED).all()
+        assert len(drawn) == len(whole.ids)
 
 
 def test_shapes_follow_the_width(batches: StripBatches, tiny_recipe: Recipe) -> None:
@@ -157,15 +161,43 @@ def test_columns_of_the_position_tables_are_all_used(
 
 
 def test_text_begins_with_bos_and_should_end_with_eos(tiny_tokenizer: Tokenizer) -> None:
-    batch = collated("Fox", "", "hounds!", tokenizer=tiny_tokenizer)
+    batch = collated("", "Fox", "hounds!", tokenizer=tiny_tokenizer)
     ids = tiny_tokenizer.ids
     fox = [ids[c] for c in "Fox"]
     bos, eos, pad = tiny_tokenizer.bos_id, tiny_tokenizer.eos_id, tiny_tokenizer.pad_id
     assert batch.ids.shape == (3, 16)
-    assert batch.ids[0].tolist() == [bos, *fox] + [pad] * 12
-    assert batch.targets[0].tolist() == [*fox, eos] + [IGNORED] * 12
-    assert batch.ids[1].tolist() == [bos] + [pad] * 15
-    assert batch.targets[1].tolist() == [eos] + [IGNORED] * 15
+    assert batch.ids[1].tolist() == [bos, *fox] + [pad] * 12
+    assert batch.targets[1].tolist() == [*fox, eos] + [IGNORED] * 12
+    assert batch.ids[0].tolist() == [bos] + [pad] * 15
+    assert batch.targets[0].tolist() == [eos] + [IGNORED] * 15
+
+
+def test_short_texts_are_kept_apart_from_the_padding_of_long_ones(
+    tiny_tokenizer: Tokenizer,
+) -> None:
+    words = [count * "x" for count in (70, 3, 0, 20, 15, 40)]
+    batch = collated(*words, tokenizer=tiny_tokenizer)
+    assert batch.ids.shape == (6, 80)
+    texts = list(batch.texts())
+    assert [text.ids.shape for text in texts] == [(2, 16), (2, 32), (2, 80)]
+    rows = torch.arange(6)
+    assert torch.equal(torch.cat([rows[text.rows] for text in texts]), rows)
+    for rows_of_text, ids, targets, places in texts:
+        length = ids.shape[1]
+        assert torch.equal(ids, batch.ids[rows_of_text, :length])
+        assert torch.equal(targets, batch.targets[rows_of_text, :length])
+        assert torch.equal(places.x, batch.at_x[rows_of_text, :length])
+        assert torch.equal(places.y, batch.at_y[rows_of_text, :length])
+        assert (batch.targets[rows_of_text, length:] == IGNORED).all()
+    # what is drawn by chance goes with its strip
+    alone = collated(words[0], tokenizer=tiny_tokenizer)
+    assert torch.equal(batch.at_x[-1], alone.at_x[0])
+    assert torch.equal(batch.glyphs[-1], alone.glyphs[0])
+
+
+def test_fewer_strips_than_parts_are_written_too(tiny_tokenizer: Tokenizer) -> None:
+    texts = list(collated("Fox", tokenizer=tiny_tokenizer).texts())
+    assert [text.ids.shape for text in texts] == [(1, 16)]
 
 
 def test_length_has_room_for_the_end(tiny_tokenizer: Tokenizer) -> None:
@@ -241,7 +273,6 @@ def test_a_batch_moves_whole(batches: StripBatches) -> None:
         assert value.device.type == "meta"
         assert value.shape == getattr(batch, name).shape
     assert (moved.first_col, moved.size) == (batch.first_col, batch.size)
-    assert moved.places.x is moved.at_x
 
 
 def test_held_out_strips_show_fonts_and_text_that_no_batch_shows(

@@ -13,9 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightseek.config import ModelConfig
 from lightseek.model import LightSeekOCR
+from lightseek.train import batch as batch_module
 from lightseek.train.batch import IGNORED, Batch
 from lightseek.train.loss import GlyphHeads, Losses, Part, TrainedModel, score, weigh
-from lightseek.train.measure import step_flops
+from lightseek.train.measure import step_flops, useful_work
 from lightseek.train.recipe import LossRecipe
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +80,21 @@ def test_each_part_asks_what_the_batch_says(trained: TrainedModel) -> None:
     cells = (batch.glyphs != IGNORED).sum()
     tokens = (batch.targets != IGNORED).sum()
     assert [int(part.asked) for part in losses] == [tokens, tokens, cells, cells]
+
+
+def test_short_texts_learn_what_they_do_beside_the_padding_of_long_ones(
+    trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_batch(6, length=48)
+    batch.targets[0, 5:] = batch.targets[3, 20:] = IGNORED
+    found = []
+    for parts in (1, 3, 7):
+        monkeypatch.setattr(batch_module, "PARTS", parts)
+        found.append(gradients(trained, batch, torch.full((4,), 50.0)))
+    for others in found[1:]:
+        assert others.keys() == found[0].keys()
+        for name in others:
+            torch.testing.assert_close(others[name], found[0][name], msg=name)
 
 
 def test_ignored_targets_do_not_matter(trained: TrainedModel) -> None:
@@ -218,6 +234,21 @@ def test_work_grows_with_the_batch_and_shrinks_without_a_decoder(trained: Traine
     assert two == pytest.approx(2 * one, rel=0.05)
     assert step_flops(trained, make_batch(2), glyphs_only=True) < 0.95 * one
     assert all(p.grad is None for p in trained.parameters())
+
+
+def test_padding_is_no_useful_work(trained: TrainedModel) -> None:
+    batch = make_batch(3, length=64)
+    for glyphs_only in (False, True):
+        work = useful_work(trained, batch, glyphs_only=glyphs_only)
+        batch.targets[:, 32:] = 7  # not a token is padding
+        full = step_flops(trained, batch, glyphs_only=glyphs_only)
+        assert 3 * (work.strip + 64 * work.token) == pytest.approx(
+            full, rel=0.01
+        )  # asked cells differ
+        short = replace(make_batch(3, length=48), targets=torch.full((3, 48), 7))
+        less = step_flops(trained, short, glyphs_only=glyphs_only)
+        assert 3 * (work.strip + 48 * work.token) == pytest.approx(less, rel=0.02)
+        assert (work.token > 0) != glyphs_only
 
 
 def test_frozen_parts_take_no_work_on_the_way_back(tiny_model: LightSeekOCR) -> None:
