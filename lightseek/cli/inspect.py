@@ -85,8 +85,13 @@ def evaluate(
     lightseek eval scans/ --engine nano --engine tesseract --engine rapidocr
     lightseek eval scans/ --json > report.json
     """
+    from lightseek.errors import require
     from lightseek.eval.suite import evaluate as run
+    from lightseek.eval.suite import find_items
 
+    # what is missing is said before models are loaded, not after
+    require("rapidfuzz", extra="eval")
+    find_items(*folders)
     engines = load_engines(names, device, prompt)
     with progress_bar() as bar:
         task = bar.add_task("reading", total=None)

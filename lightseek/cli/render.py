@@ -77,7 +77,7 @@ def setting_options(command: F) -> F:
 
 
 def prepare(
-    source: str,
+    text: str,
     mode: "Mode | None",
     *,
     font: str | None,
@@ -87,17 +87,16 @@ def prepare(
     paper: str,
     dpi: int,
 ) -> Job:
-    """Read a text, and find out how it is to be set.
+    """Find out how a text is to be set.
 
     Raises:
-        UsageError: If the text cannot be read, or options do not go together.
+        UsageError: If options do not go together.
     """
     from lightseek.data.fonts import SHIPPED
     from lightseek.data.render import TextSetter, find_paper
 
     if size is not None and density is not None:
         raise UsageError("the density is met by choosing the size: give one of --size, --density")
-    text = read_text(source)
     setter = TextSetter(font=font, fonts=fonts or SHIPPED, paper=find_paper(paper), dpi=dpi)
     if density is not None:
         with Console(stderr=True).status("looking for the size of type"):
@@ -145,7 +144,7 @@ def render(text: str, output: Path, mode: str, format_: str, **setting: Any) -> 
     from lightseek.data.render import find_cutting, visual_tokens
 
     cutting = find_cutting(mode)
-    job = prepare(text, cutting, **setting)
+    job = prepare(read_text(text), cutting, **setting)
     pages = job.pages()
     for page, name in zip(pages, page_names(output, len(pages)), strict=True):
         picture = page.picture
@@ -213,9 +212,13 @@ def roundtrip(
     lightseek roundtrip notes.txt --model deepseek-ai/DeepSeek-OCR --mode base --density 10
     """
     from lightseek.data.render import find_cutting, visual_tokens
+    from lightseek.errors import require
     from lightseek.eval.roundtrip import compare
     from lightseek.fusion import SCALES
 
+    # what is missing is said before the model is loaded, not after
+    require("rapidfuzz", extra="eval")
+    written = read_text(text)
     ocr = stderr.load_reader(model, device)
     config = ocr.model.config
     chosen = mode or config.mode
@@ -223,7 +226,7 @@ def roundtrip(
     scales = SCALES[config.fusion]
     if setting["density"] is not None:
         setting["density"] *= scales  # for each of the places, which have so many tokens
-    pages = prepare(text, cutting, **setting).pages()
+    pages = prepare(written, cutting, **setting).pages()
     documents, tokens = [], 0
     for page in pages:
         picture = page.picture

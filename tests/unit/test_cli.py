@@ -453,7 +453,8 @@ class TestEval:
 
     def test_a_folder_without_truths(self, run: Run, folder: Path) -> None:
         assert_refused(run("eval", "."), "put the true text beside each image")
-        assert_refused(run("eval", "nowhere"), "nowhere is not a folder")
+        # before a model is loaded
+        assert_refused(run("eval", "nowhere", "--model", "gone"), "nowhere is not a folder")
 
     def test_a_missing_extra_is_one_line(
         self, run: Run, scans: Path, monkeypatch: pytest.MonkeyPatch

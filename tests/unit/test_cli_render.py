@@ -86,5 +86,8 @@ class TestRoundtrip:
         assert "visual tokens  64\n" in result.stdout
         assert f"by the tokenizer of {official_folder}\n" in result.stdout
 
+    def test_a_missing_text_is_told_before_a_model_is_loaded(self) -> None:
+        assert_refused(run("roundtrip", "none", "--model", "nowhere"), "No such file")
+
     def test_a_mode_that_the_model_has_not(self) -> None:
         assert_refused(run("roundtrip", "note.txt", "--mode", "base"), "leave the mode out")
