@@ -48,6 +48,17 @@ class Rows:
     cols: PositiveInt
     """Across."""
 
+    @classmethod
+    def square(cls, side: int) -> "Rows":
+        """As many rows as columns.
+
+        Raises:
+            ValueError: If there are none: an image would be smaller than a patch.
+        """
+        if side < 1:
+            raise ValueError("an image_size is smaller than a patch")
+        return cls(rows=side, cols=side)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StemStage:

@@ -4,7 +4,7 @@ Pure text: knows nothing of files, shapes or models.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 Table = tuple[tuple[str, str], ...]
@@ -101,6 +101,11 @@ UNREAD = frozenset(
 """Tensors of the official file that no computation needs: they may be there or not."""
 
 WILD = {"#": r"(\d+)", "?": "(gate|up|down)", "*": "(weight|bias)"}
+
+
+def names_in_file(*, official: bool) -> Callable[[str], str]:
+    """What our tensors are called in a file of the official family, or of ours."""
+    return official_name if official else str
 
 
 def official_name(ours: str) -> str:

@@ -69,7 +69,7 @@ def _from_original(data: Mapping[str, Any], *, source: str) -> Official:
             depth=sam.layers,
             heads=sam.heads,
             mlp_dim=4 * sam.width,
-            table=_square(vision.image_size // PATCH_PX),
+            table=Rows.square(vision.image_size // PATCH_PX),
             global_blocks=sam.global_attn_indexes,
         ),
         compressor=replace(
@@ -83,7 +83,7 @@ def _from_original(data: Mapping[str, Any], *, source: str) -> Official:
             depth=clip.layers,
             heads=clip.heads,
             mlp_dim=4 * clip.width,
-            table=_square(clip.image_size // clip.patch_size),
+            table=Rows.square(clip.image_size // clip.patch_size),
             patch_px=clip.patch_size,
         ),
     )
@@ -113,8 +113,8 @@ def _from_transformers(data: Mapping[str, Any], *, source: str) -> Official:
             heads=sam.num_attention_heads,
             mlp_dim=sam.mlp_dim,
             norm_eps=sam.layer_norm_eps,
-            table=_square(sam.image_size // PATCH_PX),
-            window=_square(sam.window_size),
+            table=Rows.square(sam.image_size // PATCH_PX),
+            window=Rows.square(sam.window_size),
             global_blocks=sam.global_attn_indexes,
             relative_position=sam.use_rel_pos,
             neck_dim=sam.output_channels,
@@ -132,7 +132,7 @@ def _from_transformers(data: Mapping[str, Any], *, source: str) -> Official:
             mlp_dim=clip.intermediate_size,
             activation=clip.hidden_act,
             norm_eps=clip.layer_norm_eps,
-            table=_square(clip.image_size // clip.patch_size),
+            table=Rows.square(clip.image_size // clip.patch_size),
             patch_px=None,
         ),
     )
@@ -186,9 +186,3 @@ def _with_language(
     if image_id is not None:
         ids["image"] = image_id
     return Official(replace(config, name=name, decoder=decoder), ids)
-
-
-def _square(side: int) -> Rows:
-    if side < 1:
-        raise ValueError("an image_size is smaller than a patch")
-    return Rows(rows=side, cols=side)

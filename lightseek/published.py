@@ -118,9 +118,9 @@ def sam_config(folder: Path) -> SamConfig:
         mlp_dim=found.mlp_dim or int(found.hidden_size * found.mlp_ratio),
         activation=found.hidden_act,
         norm_eps=found.layer_norm_eps,
-        table=_square(found.image_size // found.patch_size),
+        table=Rows.square(found.image_size // found.patch_size),
         resize_table=True,
-        window=_square(found.window_size),
+        window=Rows.square(found.window_size),
         global_blocks=found.global_attn_indexes,
         relative_position=found.use_rel_pos,
         neck_dim=found.output_channels,
@@ -141,7 +141,7 @@ def clip_config(folder: Path) -> ClipConfig:
         mlp_dim=found.intermediate_size,
         activation=found.hidden_act,
         norm_eps=found.layer_norm_eps,
-        table=_square(found.image_size // found.patch_size),
+        table=Rows.square(found.image_size // found.patch_size),
         resize_table=True,
         class_token=True,
         pre_norm=True,
@@ -339,7 +339,3 @@ def _vision_settings(kind: type[V], folder: Path, types: tuple[str, ...]) -> V:
     if found not in types:
         raise ModelError(f"{folder} holds a model of type {found}: {types[0]} is wanted")
     return validate(kind, data.get("vision_config", data), source=str(folder / CONFIG))
-
-
-def _square(side: int) -> Rows:
-    return Rows(rows=side, cols=side)

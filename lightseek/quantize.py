@@ -5,7 +5,7 @@ and the whole encoder.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from lightseek.config import LanguageConfig, ModelConfig
 from lightseek.errors import UsageError
 from lightseek.linear import int8_tensors, to_int8
-from lightseek.names import official_name
+from lightseek.names import names_in_file
 from lightseek.shards import find_shards, open_shard, write_shards
 from lightseek.tokenizer import SETTINGS, Tokenizer
 from lightseek.weights import (
@@ -55,12 +55,11 @@ def quantize(name: str, target: Path) -> None:
         )
     tokenizer = Tokenizer.from_folder(source)
     check_tokenizer(tokenizer, config, official, source=source / TOKENIZER)
-    read_headers_of(
-        empty_model(config), source / WEIGHTS, name_in_file=official_name if official else str
-    )
+    names = names_in_file(official=official is not None)
+    read_headers_of(empty_model(config), source / WEIGHTS, name_in_file=names)
     target.mkdir(parents=True, exist_ok=True)
     small = replace(config, int8=True)
-    write_shards(target / WEIGHTS, _tensors(source / WEIGHTS, small, official=official is not None))
+    write_shards(target / WEIGHTS, _tensors(source / WEIGHTS, small, names))
     for file in (TOKENIZER, SETTINGS):
         if (source / file).is_file():
             shutil.copyfile(source / file, target / file)
@@ -68,15 +67,13 @@ def quantize(name: str, target: Path) -> None:
     (target / CONFIG).write_text(small.to_json(), encoding="utf-8")
 
 
-def _tensors(path: Path, config: ModelConfig, *, official: bool) -> Iterator[tuple[str, Tensor]]:
+def _tensors(
+    path: Path, config: ModelConfig, names: Callable[[str], str]
+) -> Iterator[tuple[str, Tensor]]:
     """All tensors of the model in 8 bits, as they stand in the files."""
     model = empty_model(config)
     rounded = int8_tensors(model)
-    ours = {
-        official_name(name) if official else name: name
-        for name in model.state_dict()
-        if not name.endswith(".scale")
-    }
+    ours = {names(name): name for name in model.state_dict() if not name.endswith(".scale")}
     for file in find_shards(path):
         with open_shard(file) as shard:
             for name in sorted(ours.keys() & set(shard.keys())):

@@ -10,7 +10,7 @@ prompts side by side and their tokens, D width.
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
@@ -82,14 +82,19 @@ def _prompts(
 ) -> list[Float[Tensor, "_ D"]]:
     """What the decoder is given of each strip: its visual tokens and begin."""
     prompts: dict[int, Tensor] = {}
-    for shape in sorted({strip.shape for strip in strips}):
-        rows = [i for i, strip in enumerate(strips) if strip.shape == shape]
-        size = max(1, ENCODED_PX // math.prod(shape))
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            prompt = _encode(model, tokenizer, np.stack([strips[i] for i in part]))
-            prompts.update(zip(part, prompt, strict=True))
+    for part in _alike([strip.shape for strip in strips], ENCODED_PX):
+        prompt = _encode(model, tokenizer, np.stack([strips[i] for i in part]))
+        prompts.update(zip(part, prompt, strict=True))
     return [prompts[i] for i in range(len(strips))]
+
+
+def _alike(sizes: Sequence[tuple[int, ...]], most_px: int) -> Iterator[list[int]]:
+    """Which images have one size, as many together as have so many pixels, one at least."""
+    for size in dict.fromkeys(sizes):
+        rows = [i for i, other in enumerate(sizes) if other == size]
+        count = max(1, most_px // math.prod(size))
+        for start in range(0, len(rows), count):
+            yield rows[start : start + count]
 
 
 def _encode(
@@ -284,13 +289,9 @@ def _encode_views(
     model: LightSeekOCR, images: Sequence[Image.Image]
 ) -> list[Float[Tensor, "_ _ D"]]:
     found: dict[int, Tensor] = {}
-    for size in dict.fromkeys(image.size for image in images):
-        rows = [i for i, image in enumerate(images) if image.size == size]
-        few = max(1, ENCODED_VIEW_PX // math.prod(size))
-        for start in range(0, len(rows), few):
-            part = rows[start : start + few]
-            views = to_colour_views([images[i] for i in part]).to(model.embedding.weight)
-            found.update(zip(part, model.encoder(views).tokens, strict=True))
+    for part in _alike([image.size for image in images], ENCODED_VIEW_PX):
+        views = to_colour_views([images[i] for i in part]).to(model.embedding.weight)
+        found.update(zip(part, model.encoder(views).tokens, strict=True))
     return [found[i] for i in range(len(images))]
 
 

@@ -23,7 +23,7 @@ from lightseek.lora import ADAPTERS, has_adapters, load_adapters, merge_adapters
 from lightseek.lora import SETTINGS as ADAPTED
 from lightseek.memory import free_memory
 from lightseek.model import LightSeekOCR
-from lightseek.names import UNREAD, official_name
+from lightseek.names import UNREAD, names_in_file
 from lightseek.official import Official, find_official
 from lightseek.presets import names_preset
 from lightseek.shards import (
@@ -155,7 +155,7 @@ def load_model(
         folder = find_model(name)
         if not has_shards(folder / WEIGHTS):
             raise ModelError(f"{name} has no {WEIGHTS} in the cache: {ONLINE}")
-    names = official_name if official else str
+    names = names_in_file(official=official is not None)
     load_weights(model, folder / WEIGHTS, device=device, dtype=dtype, name_in_file=names)
     # what a language model computes by itself is in no file
     return model.to(device).eval(), tokenizer

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from lightseek.config import ModelConfig
 from lightseek.data.dataset import Pairs
 from lightseek.errors import DataError, UsageError
-from lightseek.names import official_name
+from lightseek.names import names_in_file
 from lightseek.shards import find_shards, open_shard, write_file
 from lightseek.weights import (
     WEIGHTS,
@@ -97,7 +97,7 @@ def hash_saved_encoder(model: str | Path) -> str:
     """
     folder = find_model(model)
     config, official = read_config(folder)
-    named = official_name if official else str
+    named = names_in_file(official=official is not None)
     headers = read_headers_of(empty_model(config), folder / WEIGHTS, name_in_file=named)
     ours = {named(name): name.removeprefix(ENCODER) for name in headers if name.startswith(ENCODER)}
     return hash_encoder(config, _mapped(folder / WEIGHTS, ours))
