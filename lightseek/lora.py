@@ -162,6 +162,7 @@ def merge_adapters(model: LightSeekOCR) -> None:
     for module in model.modules():
         if hasattr(module, "peft_config"):
             del module.peft_config
+            module.requires_grad_(True)  # the adapters had frozen it
 
 
 def learnt_of(model: LightSeekOCR) -> dict[str, Tensor]:

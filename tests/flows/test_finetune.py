@@ -228,6 +228,7 @@ def test_an_encoder_takes_adapters_and_loses_them_when_merged(tiny_model: LightS
     merge_adapters(model)
     torch.testing.assert_close(model.visual_tokens(views), adapted, atol=1e-4, rtol=1e-4)
     assert model.state_dict().keys() == tiny_model.state_dict().keys()
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 @pytest.mark.parametrize(
