@@ -5,7 +5,8 @@
     ├── PageError           a file or one of its pages cannot be read
     ├── DataError           a data set, or a row of it, cannot be used
     ├── ModelError          a model folder, its config, tokenizer or weights do not fit
-    └── MissingExtraError   an optional dependency is not installed
+    ├── MissingExtraError   an optional dependency is not installed
+    └── Interrupted         a run was asked to end, and what it has done is kept
 
 The command line prints the message of a LightSeekError and no traceback.
 """
@@ -36,6 +37,13 @@ class ModelError(LightSeekError):
 
 class MissingExtraError(LightSeekError):
     """An optional dependency is not installed."""
+
+
+class Interrupted(LightSeekError):
+    """A run was asked to end, and what it has done is kept."""
+
+    def __init__(self, kept: str = "what is done is saved") -> None:
+        super().__init__(f"interrupted: {kept}, and the same command goes on")
 
 
 def require(module: str, *, extra: str) -> ModuleType:

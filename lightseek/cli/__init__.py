@@ -13,7 +13,7 @@
     files.py      which files are read, and where results go
     console.py    what they show on stderr
 
-Exit codes: 0 all is well, 1 something could not be read, 2 wrong use.
+Exit codes: 0 all is well, 1 something could not be read, 2 wrong use, 130 a run was interrupted.
 """
 
 import errno
@@ -34,9 +34,12 @@ from lightseek.cli.study import study
 from lightseek.cli.synth import synth
 from lightseek.cli.tokenizer import tokenizer
 from lightseek.cli.train import pause, resume, train
-from lightseek.errors import LightSeekError
+from lightseek.errors import Interrupted, LightSeekError, PageError
 
 __all__ = ["main"]
+
+INTERRUPTED = 130
+"""Exit code of a run that was asked to end, as shells have it: what follows it must not begin."""
 
 
 class WrongUse(click.ClickException):
@@ -46,12 +49,17 @@ class WrongUse(click.ClickException):
 
 
 class OneLineErrors(click.Group):
-    """Shows what the user can cure as one line: exit code 2, or 1 where the disk is to blame."""
+    """Shows what the user can cure as one line: exit code 2, or 1 of a page or disk at fault."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except Interrupted as ended:
+            click.echo(ended, err=True)
+            ctx.exit(INTERRUPTED)
+        except PageError as error:
+            raise click.ClickException(str(error)) from error
         except LightSeekError as error:
             raise WrongUse(str(error)) from error
         except OSError as error:

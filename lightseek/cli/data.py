@@ -35,15 +35,16 @@ def check(source: str, downloads: Path | None, json_: bool) -> None:
     lightseek data check 'https://example.org/pages-{000..019}.tar'
     """
     from lightseek.data.dataset import find_faults, load_pairs
+    from lightseek.document import unicode_name
 
     pairs = load_pairs(source, downloads=downloads)
     bad = []
     with progress_bar() as bar:
         task = bar.add_task("checking", total=len(pairs))
         for fault in find_faults(pairs, lambda number: bar.update(task, completed=number)):
-            bad.append(fault)
+            bad.append(unicode_name(fault))
             if not json_:
-                click.echo(fault)
+                click.echo(bad[-1])
     if json_:
         click.echo(json.dumps({"rows": len(pairs), "bad": bad}, ensure_ascii=False, indent=1))
     else:

@@ -28,6 +28,8 @@ from lightseek.pages import UnreadablePage, open_pages
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 TEXT_SUFFIX = ".txt"
 _HALF = re.compile("[\ud800-\udfff]")
+_STRETCHES, _STRETCH_BYTES = 32, 512
+"""What tells images of one size apart: a line of print crosses some of them."""
 MAX_TEXT_BYTES = 1_000_000
 """Of one row: no page holds as much."""
 
@@ -50,11 +52,14 @@ class Span(NamedTuple):
             file.seek(self.start)
             return file.read(self.size)
 
-    def sample(self, most: int = 4096) -> bytes:
-        """How many bytes they are, and some from the middle, where no header is."""
-        size = min(most, self.size)
-        middle = Span(self.path, self.start + (self.size - size) // 2, size)
-        return b"%d %b" % (self.size, middle.read())
+    def sample(self) -> bytes:
+        """How many bytes they are, and these, or stretches from the first to the last."""
+        parts = [self]
+        if self.size > _STRETCHES * _STRETCH_BYTES:
+            last = self.size - _STRETCH_BYTES
+            starts = (self.start + last * i // (_STRETCHES - 1) for i in range(_STRETCHES))
+            parts = [Span(self.path, start, _STRETCH_BYTES) for start in starts]
+        return b"%d " % self.size + b"".join(part.read() for part in parts)
 
 
 class Row(NamedTuple):
@@ -145,7 +150,7 @@ class Pairs:
     def fingerprint(self) -> str:
         """Changes with names, order, sizes and contents of rows; not with the folder.
 
-        Of the bytes of a row, some in its middle count: all of a million images are not read.
+        Of large files stretches count: all of a million images are not read.
         """
         digest = hashlib.sha256()
         for row in self._rows:

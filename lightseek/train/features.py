@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from filelock import FileLock
 from jaxtyping import Float, Float16, Int64
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ from lightseek.whole import written_whole
 ENCODER = "encoder."
 SHARD_ROWS = 256
 _META = "features.json"
+_LOCK = "lock"
 
 
 @runtime_checkable
@@ -209,12 +211,13 @@ def build_features(
         shard_rows = _check_key(folder, key)
     else:
         _write(folder, _META, lambda path: _save_meta(path, key, shard_rows), done=0, rows=key.rows)
-    for path, rows in _shards(folder, key.rows, shard_rows):
-        if not _is_whole(path, len(rows)):
-            tensors = _encode(encoder, views, rows, key.names, batch_size, on_row)
-            save = partial(write_file, tensors=tensors)
-            _write(folder, path.name, save, done=rows.start, rows=key.rows)
-        on_row(rows.stop)
+    with FileLock(folder / _LOCK):  # another run that wants them waits, and finds them
+        for path, rows in _shards(folder, key.rows, shard_rows):
+            if not _is_whole(path, len(rows)):
+                tensors = _encode(encoder, views, rows, key.names, batch_size, on_row)
+                save = partial(write_file, tensors=tensors)
+                _write(folder, path.name, save, done=rows.start, rows=key.rows)
+            on_row(rows.stop)
     return Features(folder, key)
 
 

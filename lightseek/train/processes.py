@@ -15,7 +15,7 @@ from torch.multiprocessing.spawn import (
     spawn,
 )
 
-from lightseek.errors import LightSeekError
+from lightseek.errors import Interrupted, LightSeekError
 
 ASKED_EVERY_S = 1.0
 """A process that is still starting does not hear that it should end: it is asked again."""
@@ -37,14 +37,15 @@ def run_processes(
         mistake: Where one that meets a mistake of the user says which, and raises.
 
     Raises:
-        LightSeekError: If one has, or was killed.
+        Interrupted: If they were asked to end, and did.
+        LightSeekError: If one has met a mistake, or was killed.
     """
     os.environ["OMP_NUM_THREADS"] = "1"  # read when a spawned process imports torch
     with interrupts_to(signal.SIG_IGN):  # which they inherit
         # torch has no types for it
         spawned = spawn(work, args=arguments, nprocs=count, join=False)  # type: ignore[no-untyped-call]
     try:
-        _wait_for(spawned)
+        asked = _wait_for(spawned)
     except ProcessRaisedException:
         if mistake.exists():
             raise LightSeekError(mistake.read_text(encoding="utf-8")) from None
@@ -54,9 +55,12 @@ def run_processes(
             f"a process of the run was killed ({error}): its last checkpoint is whole, and the "
             "same command goes on"
         ) from None
+    if asked:
+        raise Interrupted
 
 
-def _wait_for(spawned: ProcessContext) -> None:
+def _wait_for(spawned: ProcessContext) -> bool:
+    """Until all have ended; whether they were asked to."""
     asked = False
 
     def ask_to_end(signal_number: int, frame: FrameType | None) -> None:
@@ -68,6 +72,7 @@ def _wait_for(spawned: ProcessContext) -> None:
             for process in spawned.processes if asked else ():
                 if process.is_alive():
                     os.kill(process.pid, signal.SIGINT)
+    return asked
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from lightseek.cross import CrossAttention
 from lightseek.data.strips import LINE_PX
 from lightseek.decoder import SelfAttention, SwiGlu
 from lightseek.encoder import Attention, Residual
-from lightseek.errors import LightSeekError, UsageError
+from lightseek.errors import Interrupted, LightSeekError, UsageError
 from lightseek.eval.metrics import Score
 from lightseek.fusion import EMBEDDING_STD
 from lightseek.lora import Settings, add_adapters, learnt_of, save_adapters
@@ -101,6 +101,7 @@ def train(
         stop_after: Steps after which to save and stop.
 
     Raises:
+        Interrupted: If it was asked to end; what is done is saved.
         LightSeekError: If the folder holds a run of another recipe, or the recipe names a model,
             fonts or text that are not there or do not fit.
     """
@@ -199,6 +200,8 @@ class Trainer:
             ) as report:
                 self._train(report)
             self._save()
+        if self.interrupted and self.job.world == 1:  # else the one that started them says so
+            raise Interrupted
 
     def _train(self, report: Reporter | Silence) -> None:
         first, last = self.progress.step, self.recipe.steps

@@ -29,7 +29,7 @@ from lightseek.config import ModelConfig, load_config
 from lightseek.cross import CrossDecoder
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.strips import StripRenderer
-from lightseek.errors import LightSeekError, ModelError, UsageError
+from lightseek.errors import Interrupted, LightSeekError, ModelError, UsageError
 from lightseek.model import LightSeekOCR
 from lightseek.reader import read_strips
 from lightseek.tokenizer import LATIN, Tokenizer
@@ -150,7 +150,8 @@ def test_a_run_that_is_stopped_and_goes_on_equals_an_uninterrupted_one(
 ) -> None:
     go(recipe, tmp_path, steps=3)
     assert step_of(tmp_path) == 3
-    with before_step(4, lambda: signal.raise_signal(signal.SIGINT)):
+    interrupt = before_step(4, lambda: signal.raise_signal(signal.SIGINT))
+    with interrupt, pytest.raises(Interrupted):
         go(recipe, tmp_path)
     assert step_of(tmp_path) == 5, "the step that was begun is finished"
     go(recipe, tmp_path, steps=STEPS - 5)
@@ -190,7 +191,7 @@ def test_interrupts_are_the_run_s_while_it_runs(
     recipe: Recipe, tmp_path: Path, number: signal.Signals
 ) -> None:
     before = signal.getsignal(number)
-    with before_step(0, lambda: signal.raise_signal(number)):
+    with before_step(0, lambda: signal.raise_signal(number)), pytest.raises(Interrupted):
         go(recipe, tmp_path)
     assert step_of(tmp_path) == 1
     assert signal.getsignal(number) is before
@@ -224,7 +225,8 @@ def test_an_interrupt_ends_a_pause(
 ) -> None:
     RunFolder(tmp_path).pause_file.touch()
     monkeypatch.setattr(training.time, "sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
-    go(recipe, tmp_path)
+    with pytest.raises(Interrupted):
+        go(recipe, tmp_path)
     assert step_of(tmp_path) == 1
 
 
@@ -254,7 +256,8 @@ def test_two_processes_train_as_one_pause_together_and_stop_together(
 
     with ThreadPoolExecutor(1) as pool:
         script = pool.submit(hold_and_stop)
-        train(recipe, tmp_path, device="cpu", processes=2, save_minutes=0)
+        with pytest.raises(Interrupted):
+            train(recipe, tmp_path, device="cpu", processes=2, save_minutes=0)
     script.result()
     stopped = step_of(tmp_path)
     assert STEPS <= stopped < recipe.steps
@@ -296,7 +299,8 @@ def test_an_interrupt_while_processes_start_ends_the_run(recipe: Recipe, tmp_pat
 
     with ThreadPoolExecutor(1) as pool:
         script = pool.submit(interrupt)
-        train(replace(recipe, steps=3000), tmp_path, device="cpu", processes=2)
+        with pytest.raises(Interrupted):
+            train(replace(recipe, steps=3000), tmp_path, device="cpu", processes=2)
     script.result()
     assert step_of(tmp_path) < 300, "of 3000"
 
@@ -425,7 +429,8 @@ def test_lines_of_the_log_tell_loss_speed_and_end(
 
 
 def test_an_interrupt_loses_no_reading_of_held_out_strips(recipe: Recipe, tmp_path: Path) -> None:
-    with before_step(2, lambda: os.kill(os.getpid(), signal.SIGINT)):
+    interrupt = before_step(2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with interrupt, pytest.raises(Interrupted):
         go(replace(recipe, evaluate_every=3), tmp_path)
     assert step_of(tmp_path) == 3
     assert len(curves(tmp_path)["held_out_cer"]) == 1

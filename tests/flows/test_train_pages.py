@@ -25,10 +25,10 @@ from torch import Tensor
 from lightseek.cli import main
 from lightseek.config import ModelConfig, PlaceConfig
 from lightseek.cross import CrossDecoder
-from lightseek.decoder import DecoderLayer
+from lightseek.decoder import DecoderLayer, MoeFeedForward
 from lightseek.document import Status
 from lightseek.encoder import ClipBlock, SamBlock
-from lightseek.errors import DataError, LightSeekError, ModelError, UsageError
+from lightseek.errors import DataError, Interrupted, LightSeekError, ModelError, UsageError
 from lightseek.eval.metrics import Score
 from lightseek.language import LanguageDecoder
 from lightseek.lora import LoraConfig, read_settings
@@ -54,6 +54,7 @@ from lightseek.train.pages.recipe import (
     load_any,
 )
 from lightseek.train.pages.report import PageReporter
+from lightseek.train.pages.sharing import make_accelerator
 from lightseek.train.pages.state import PageProgress
 from lightseek.train.progress import read_curve
 from lightseek.views import MODES
@@ -182,7 +183,8 @@ def test_a_run_that_is_stopped_and_goes_on_equals_an_uninterrupted_one(
 ) -> None:
     go(recipe, tmp_path, steps=2)
     assert saved(tmp_path)[1].step == 2
-    with before_step(3, lambda: signal.raise_signal(signal.SIGINT)):
+    interrupt = before_step(3, lambda: signal.raise_signal(signal.SIGINT))
+    with interrupt, pytest.raises(Interrupted):
         go(recipe, tmp_path)
     assert saved(tmp_path)[1].step == 4, "the step that was begun is finished"
     go(recipe, tmp_path)
@@ -268,9 +270,10 @@ def test_two_processes_are_interrupted_together(recipe: PageRecipe, tmp_path: Pa
     with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "work", small_work)
         script = pool.submit(interrupt)
-        launch.train_in_processes(
-            replace(recipe, steps=3000), tmp_path, processes=2, save_minutes=0
-        )
+        with pytest.raises(Interrupted, match="the same command goes on"):
+            launch.train_in_processes(
+                replace(recipe, steps=3000), tmp_path, processes=2, save_minutes=0
+            )
         script.result()
     assert 1 <= saved(tmp_path)[1].step < 3000
 
@@ -289,13 +292,42 @@ def test_an_evaluation_that_is_interrupted_is_done_again(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PageTrainer, "_read", interrupted)
-        go(single, tmp_path / "stopped", steps=2)
+        with pytest.raises(Interrupted):
+            go(single, tmp_path / "stopped", steps=2)
     assert len(read_batches) == 1
     assert saved(tmp_path / "stopped")[1].step == 1
     go(single, tmp_path / "stopped", steps=1)
     for name in ("loss", "held_out_loss"):
         whole = curve(tmp_path / "whole", name)
         assert curve(tmp_path / "stopped", name) == pytest.approx(whole[:2], rel=1e-5)
+
+
+def picky_work(rank: int, *args: Any) -> None:
+    """`small_work` in which every process keeps to half of the experts."""
+    with pytest.MonkeyPatch.context() as patch:
+        route_by_rank(patch, rank)
+        small_work(rank, *args)
+
+
+def picky_sharing_work(rank: int, *args: Any) -> None:
+    """`picky_work` with weights that are shared out."""
+    with pytest.MonkeyPatch.context() as patch:
+        route_by_rank(patch, rank)
+        sharing_work(rank, *args)
+
+
+def route_by_rank(patch: pytest.MonkeyPatch, rank: int) -> None:
+    forward = MoeFeedForward.forward
+
+    def picky(self: MoeFeedForward, x: Tensor) -> Tensor:
+        others = torch.arange(len(self.experts)) % 2 != rank
+        with pytest.MonkeyPatch.context() as within:
+            softmax = Tensor.softmax
+            kept = lambda scores, dim: softmax(scores, dim).masked_fill(others, 0)  # noqa: E731
+            within.setattr(Tensor, "softmax", kept)
+            return forward(self, x)
+
+    patch.setattr(MoeFeedForward, "forward", picky)
 
 
 def sharing_work(rank: int, *args: Any) -> None:
@@ -326,6 +358,47 @@ def share_out(model: PageModel, optimiser: torch.optim.Optimizer) -> tuple[Any, 
     for group, members in zip(optimiser.param_groups, groups, strict=True):
         group["params"] = [parameters[name] for name in members]
     return model, AcceleratedOptimizer(optimiser)
+
+
+@pytest.mark.slow
+def test_experts_that_one_process_has_no_use_for_learn_the_same(
+    recipe: PageRecipe, official_folder: Path, tmp_path: Path
+) -> None:
+    found = []
+    for name, its_work in (("whole", picky_work), ("shared", picky_sharing_work)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launch, "work", its_work)
+            launch.train_in_processes(
+                official(recipe, official_folder), tmp_path / name, processes=2, save_minutes=60
+            )
+        found.append(curve(tmp_path / name, "loss"))
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
+def test_sums_of_shared_weights_have_more_digits_than_what_is_multiplied(
+    recipe: PageRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate import Accelerator, FullyShardedDataParallelPlugin
+    from accelerate.state import AcceleratorState
+
+    # as `accelerate launch` has it
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2, cpu_ram_efficient_loading=True)
+    plugin.set_mixed_precision("bf16")
+    monkeypatch.setattr(AcceleratorState, "fsdp_plugin", plugin, raising=False)
+    narrow = replace(recipe, precision="bf16")
+    forget_processes()
+    monkeypatch.setattr(Accelerator, "is_fsdp2", False)
+    with pytest.raises(UsageError, match="fsdp_version: 2"):
+        make_accelerator(narrow, "cpu")
+    monkeypatch.setattr(Accelerator, "is_fsdp2", True)
+    make_accelerator(narrow, "cpu")
+    policy = plugin.mixed_precision_policy
+    assert policy.param_dtype == torch.bfloat16
+    assert policy.reduce_dtype == policy.output_dtype == torch.float32
+    assert not plugin.cpu_ram_efficient_loading
+    assert os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] == "false"
+    forget_processes()
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from lightseek.data import dataset
 from lightseek.data.dataset import Pairs, find_faults, load_pairs
@@ -161,6 +161,20 @@ class TestSources:
             found.add(load_pairs(index).fingerprint)
         Image.new("L", (90, 90), 11).save(tmp_path / "b.bmp")
         found.add(load_pairs(index).fingerprint)
+        assert len(found) == 3
+
+    @pytest.mark.parametrize("suffix", ["bmp", "tif", "png"])
+    def test_the_fingerprint_tells_white_pages_by_their_print(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
+        found = set()
+        for words in ("", "a line", "A LINE"):
+            page = Image.new("L", (1000, 1400), 255)
+            for y in range(100, 1300, 30):
+                ImageDraw.Draw(page).text((100, y), words * 20, fill=0)
+            page.save(tmp_path / f"page.{suffix}")
+            (tmp_path / "page.txt").write_text("the same")
+            found.add(load_pairs(tmp_path).fingerprint)
         assert len(found) == 3
 
 

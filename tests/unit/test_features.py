@@ -158,6 +158,7 @@ def test_a_full_disk_leaves_the_shards_that_are_whole(tmp_path: Path) -> None:
         build_features(tmp_path, Whole(), Strips(), key, shard_rows=4)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "features.json",
+        "lock",
         "shard-00000.safetensors",
     ]
     features = build_features(tmp_path, Whole(), Strips(), key, shard_rows=4)

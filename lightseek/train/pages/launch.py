@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lightseek.errors import LightSeekError
+from lightseek.errors import Interrupted, LightSeekError
 from lightseek.train.pages.loop import train_pages
 from lightseek.train.pages.recipe import PageRecipe
 from lightseek.train.processes import run_processes
@@ -54,6 +54,8 @@ def work(
     torch.set_num_threads(1)
     try:
         train_pages(recipe, out, **options)
+    except Interrupted:
+        return  # the one that started them says so
     except LightSeekError as fault:
         mistake.write_text(str(fault), encoding="utf-8")
         raise

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lightseek.data.dataset import load_pairs
 from lightseek.data.loader import BatchLoader, faults_of_workers
-from lightseek.errors import LightSeekError, UsageError, require
+from lightseek.errors import Interrupted, LightSeekError, UsageError
 from lightseek.eval.metrics import Score, score_all
 from lightseek.shards import write_file
 from lightseek.train.batch import IGNORED
@@ -38,10 +38,10 @@ from lightseek.train.pages.outcome import Origin, keep_bad_batch, save_copy, sav
 from lightseek.train.pages.recipe import PageRecipe
 from lightseek.train.pages.report import PageMeans, PageReporter, reporting
 from lightseek.train.pages.seen import features_of
+from lightseek.train.pages.sharing import make_accelerator, sum_all_gradients
 from lightseek.train.pages.start import begin_model, check_longest, hash_start
 from lightseek.train.pages.state import PageProgress, SharedState, make_optimiser
 from lightseek.train.processes import interrupts_to
-from lightseek.train.run import PATIENCE
 from lightseek.views import Mode, as_looked_at, find_mode
 
 
@@ -71,18 +71,11 @@ def train_pages(
         stop_after: Steps after which to save and stop.
 
     Raises:
+        Interrupted: If it was asked to end; what is done is saved.
         LightSeekError: If the folder holds a run of another recipe; if the recipe names what is
             not there or does not fit; if a loss is no number; if the disk is full.
     """
-    accelerate = require("accelerate", extra="train")
-    settings = [
-        # tokens of a batch need not reach every expert of a decoder
-        accelerate.DistributedDataParallelKwargs(find_unused_parameters=True),
-        accelerate.InitProcessGroupKwargs(timeout=PATIENCE),
-    ]
-    accelerator = accelerate.Accelerator(
-        cpu=device == "cpu", mixed_precision=recipe.precision, kwargs_handlers=settings
-    )
+    accelerator = make_accelerator(recipe, device)
     folder = RunFolder(out)
     limits = Limits(save_minutes=save_minutes, stop_after=stop_after)
     with folder.held() if accelerator.is_main_process else nullcontext():
@@ -92,7 +85,7 @@ def train_pages(
 
 
 def _stop_seeing(signal_number: int, frame: FrameType | None) -> None:
-    raise LightSeekError("interrupted: features so far are kept, and the same command goes on")
+    raise Interrupted("features so far are kept")
 
 
 class PageTrainer:
@@ -120,6 +113,7 @@ class PageTrainer:
         self.state = SharedState(self.model, recipe, self._let_encoder_go())
         # the same modules, shared out over processes where there are several
         self.shared, self.optimiser = accelerator.prepare(self.model, optimiser)
+        sum_all_gradients(self.shared)
         self.progress = PageProgress(
             step=0,
             pages=0,
@@ -141,6 +135,8 @@ class PageTrainer:
             with reporting(self.folder, self.progress, self.steps, silent=silent) as report:
                 self._train(report)
             self._save()
+        if self.interrupted:
+            raise Interrupted
 
     def _rows(self, mode: Mode) -> tuple[PageRows, PageRows]:
         """Pages to train on and held-out ones: images, or what the encoder has seen of them."""

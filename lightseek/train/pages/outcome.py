@@ -122,5 +122,5 @@ def keep_bad_batch(folder: Path, batch: PageBatch, rows: Sequence[str], *, rank:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in batch.tensors().items()}
     save_file(tensors, folder / f"batch-{rank}.safetensors")
     told = {"rows": batch.names, "grids": batch.grids, "rows_of_step": rows}
-    text = json.dumps(told, indent=1, ensure_ascii=False)
-    (folder / f"batch-{rank}.json").write_text(text + "\n", encoding="utf-8")
+    # names of files may be in another encoding, which JSON escapes
+    (folder / f"batch-{rank}.json").write_text(f"{json.dumps(told, indent=1)}\n", encoding="utf-8")
