@@ -206,7 +206,7 @@ def _choose(
 ) -> Int[Tensor, " R"]:
     """The likeliest token, or one drawn by temperature, top-k and top-p."""
     if decoding.temperature == 0:
-        return scores.argmax(-1)
+        return scores.max(-1).indices  # a CPU takes four times as long for `argmax`
     scores = scores.float() / decoding.temperature
     if decoding.top_k is not None:
         kth = scores.topk(min(decoding.top_k, scores.shape[-1]), dim=-1).values[:, -1:]

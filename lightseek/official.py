@@ -27,8 +27,8 @@ class Official:
     """What an official `config.json` says."""
 
     config: ModelConfig
-    special_ids: Mapping[str, int]
-    """Ids of special tokens (`bos`, `eos`, `image`), as far as they are named."""
+    special_ids: Mapping[str, tuple[int, ...]]
+    """Which ids special tokens (`bos`, `eos`, `image`) may have, as far as it says."""
 
 
 def find_official(path: Path) -> Official | None:
@@ -182,7 +182,10 @@ def _with_language(
         ),
     )
     name = "deepseek-ocr" if window is None else "unlimited-ocr"
-    ids = {"bos": language.bos_token_id, "eos": language.eos_token_id}
-    if image_id is not None:
-        ids["image"] = image_id
+    said = {"bos": language.bos_token_id, "eos": language.eos_token_id, "image": image_id}
+    ids = {
+        kind: one if isinstance(one, tuple) else (one,)
+        for kind, one in said.items()
+        if one is not None
+    }
     return Official(replace(config, name=name, decoder=decoder), ids)

@@ -50,8 +50,8 @@ class Language(_Section):
     n_shared_experts: PositiveInt
     num_experts_per_tok: PositiveInt
     moe_intermediate_size: PositiveInt
-    bos_token_id: int
-    eos_token_id: int
+    bos_token_id: int | None = None
+    eos_token_id: int | tuple[int, ...] | None = None
     rms_norm_eps: _Positive = 1e-6
     sliding_window: NonNegativeInt | None = None
     tie_word_embeddings: bool = False

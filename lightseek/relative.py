@@ -1,10 +1,10 @@
 """Attention over a map with relative positions: how far above and to the left a key lies, scored.
 
 The scores of a whole view of 1024 px with their bias take 400 MB. They are made in pieces, some
-maps and some rows of each, that stay in the caches of a CPU.
+heads and some rows of each, that stay in the caches of a CPU.
 
-Axes: B maps or windows, A heads, N tokens row by row, K head width, H W rows and columns, h rows
-of a band, R distances.
+Axes: B maps or windows, A heads, G of all maps, N tokens row by row, K head width, H W rows and
+columns, R distances.
 """
 
 import torch
@@ -13,10 +13,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lightseek.attention import FEW_WITH_BIAS, attend
 from lightseek.config import Rows
 
-SCORES_ON_CPU, SCORES_ON_GPU = 4 << 20, 256 << 20
+SCORES_ON_CPU, SCORES_ON_GPU = 2 << 20, 256 << 20
 """How many scores are made at once."""
 
 
@@ -38,44 +37,52 @@ def attend_map(
         col_table: A vector for each distance in columns.
         size: Of the map.
     """
-    rows, cols = relative_table(row_table, size.rows), relative_table(col_table, size.cols)
-    row_scores = query.shape[1] * size.cols * query.shape[2]
-    room, most = SCORES_ON_GPU, size.rows
-    if query.device.type == "cpu":
-        room, most = SCORES_ON_CPU, min(size.rows, FEW_WITH_BIAS // size.cols)
-    high = max(1, min(most, room // row_scores))
+    heads = query.shape[1]
+    query, key, value = (rearrange(x, "b a n k -> (b a) n k") for x in (query, key, value))
+    on_map = rearrange(query, "g (h w) k -> g h w k", w=size.cols)
+    by_row = torch.einsum("ghwk,hik->ghwi", on_map, relative_table(row_table, size.rows))
+    by_col = torch.einsum("ghwk,wjk->ghwj", on_map, relative_table(col_table, size.cols))
+    room = SCORES_ON_CPU if query.device.type == "cpu" else SCORES_ON_GPU
+    row_scores = size.cols * query.shape[1]
+    high = max(1, min(size.rows, room // row_scores))
     few = max(1, room // (high * row_scores))
-    queries, keys, values = (torch.split(tensor, few) for tensor in (query, key, value))
-    pieces = zip(queries, keys, values, strict=True)
-    return torch.cat([_attend_bands(q, k, v, rows, cols, high) for q, k, v in pieces])
+    groups = zip(*(torch.split(x, few) for x in (query, key, value, by_row, by_col)), strict=True)
+    mixed = torch.cat([_attend_bands(*group, high) for group in groups])
+    return rearrange(mixed, "(b a) n k -> b a n k", a=heads)
 
 
 def _attend_bands(
-    query: Float[Tensor, "B A N K"],
-    key: Float[Tensor, "B A N K"],
-    value: Float[Tensor, "B A N K"],
-    rows: Float[Tensor, "H H K"],
-    cols: Float[Tensor, "W W K"],
+    query: Float[Tensor, "G N K"],
+    key: Float[Tensor, "G N K"],
+    value: Float[Tensor, "G N K"],
+    by_row: Float[Tensor, "G H W H"],
+    by_col: Float[Tensor, "G H W W"],
     high: int,
-) -> Float[Tensor, "B A N K"]:
-    """The same, so many rows of the map at a time."""
-    bands = torch.split(query, high * len(cols), dim=2)
-    mixed = [
-        attend(band, key, value, relative_bias(band, its_rows, cols))
-        for band, its_rows in zip(bands, torch.split(rows, high), strict=True)
-    ]
-    return torch.cat(mixed, dim=2)
+) -> Float[Tensor, "G N K"]:
+    """Mix the tokens of some heads, so many rows of the map at a time.
 
-
-def relative_bias(
-    query: Float[Tensor, "B A L K"], rows: Float[Tensor, "h H K"], cols: Float[Tensor, "W W K"]
-) -> Float[Tensor, "B A L N"]:
-    """Score of the queries of some rows for how far above and to the left each key lies."""
-    band = rearrange(query, "b a (h w) k -> b a h w k", w=len(cols))
-    by_row = torch.einsum("bahwk,hik->bahwi", band, rows)
-    by_col = torch.einsum("bahwk,wjk->bahwj", band, cols)
-    bias = by_row[..., :, None] + by_col[..., None, :]
-    return rearrange(bias, "b a h w i j -> b a (h w) (i j)")
+    Args:
+        query: Of tokens, row by row; so are the next two.
+        key: What they are compared with.
+        value: What is mixed.
+        by_row: Score of each query for how far above each row of keys lies.
+        by_col: The same for columns, to the left.
+        high: How many rows.
+    """
+    bands = (
+        torch.split(query, high * by_col.shape[2], dim=1),
+        torch.split(by_row, high, dim=1),
+        torch.split(by_col, high, dim=1),
+    )
+    mixed = []
+    for band, its_rows, its_cols in zip(*bands, strict=True):
+        bias = its_rows[..., :, None] + its_cols[..., None, :]
+        bias = rearrange(bias, "g h w i j -> g (h w) (i j)")
+        scale = query.shape[-1] ** -0.5
+        # one pass: a product and a sum of their own would write the scores twice, and round twice
+        scores = torch.baddbmm(bias, band, key.transpose(1, 2), alpha=scale)
+        mixed.append(scores.softmax(-1) @ value)
+    return torch.cat(mixed, dim=1)
 
 
 def relative_table(table: Float[Tensor, "R K"], length: int) -> Float[Tensor, "L L K"]:

@@ -251,10 +251,10 @@ def check_tokenizer(
         )
     for kind, wanted in official.special_ids.items() if official else ():
         found = getattr(tokenizer, f"{kind}_id")
-        if found != wanted:
+        if found not in wanted:
             raise ModelError(
-                f"{source} has the {kind} token at {found}, the model at {wanted}: it belongs to "
-                "another model"
+                f"{source} has the {kind} token at {found}, the model at "
+                f"{' or '.join(map(str, wanted))}: it belongs to another model"
             )
 
 

@@ -36,7 +36,7 @@ def trained(tiny_base_config: ModelConfig, tiny_tokenizer: Tokenizer) -> LightSe
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     ids, targets = side_by_side([tiny_tokenizer.encode(line) for line in LINES], tiny_tokenizer)
     views = views_of_lines()
-    for _ in range(300):
+    for _ in range(600):
         loss = next_token_loss(model, model.visual_tokens(views), ids, targets)
         optimiser.zero_grad()
         (loss.total / loss.asked).backward()

@@ -125,14 +125,18 @@ def test_attention_in_pieces_is_the_same(room: int, monkeypatch: pytest.MonkeyPa
     x = torch.randn(5, 12, 8)
     expected = module(x, size)
     monkeypatch.setattr(relative, "SCORES_ON_CPU", room)
-    pieces: list[tuple[int, ...]] = []
-    original = relative.relative_bias
-    monkeypatch.setattr(
-        relative, "relative_bias", lambda *given: pieces.append(given[0].shape) or original(*given)
-    )
+    pieces: list[int] = []
+    original = torch.baddbmm
+
+    def count(bias: Tensor, *given: Tensor, alpha: float) -> Tensor:
+        pieces.append(bias.numel())
+        return original(bias, *given, alpha=alpha)
+
+    monkeypatch.setattr(torch, "baddbmm", count)
     torch.testing.assert_close(module(x, size), expected)
     assert len(pieces) > 1
-    assert all(a * b * n * 12 <= max(room, 2 * 4 * 12) for b, a, n, _ in pieces)
+    assert sum(pieces) == 5 * 2 * 12 * 12
+    assert max(pieces) <= max(room, 4 * 12)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])

@@ -168,7 +168,15 @@ class TestConfigs:
         write_config(tmp_path, TRANSFORMERS)
         found = find_official(tmp_path / CONFIG)
         assert found is not None
-        assert found.special_ids == {"bos": 0, "eos": 1, "image": 128815}
+        assert found.special_ids == {"bos": (0,), "eos": (1,), "image": (128815,)}
+
+    def test_of_special_ids_several_may_do_or_none_be_told(self, tmp_path: Path) -> None:
+        told = {"bos_token_id": None, "eos_token_id": [1, 7]}
+        language = {**ORIGINAL["language_config"], **told}
+        write_config(tmp_path, {**ORIGINAL, **told, "language_config": language})
+        found = find_official(tmp_path / CONFIG)
+        assert found is not None
+        assert found.special_ids == {"eos": (1, 7)}
 
     def test_our_own_is_none(self, tmp_path: Path) -> None:
         path = tmp_path / CONFIG
