@@ -24,6 +24,8 @@ for emphasis, code, a link or an escape."""
 _ENTRY = re.compile(r"(?:\. ?){4,}\w{1,5}$")
 """How an entry of the contents ends."""
 _BULLETS = "•·▪■□○●→✓*–—-"
+_POINT = re.compile(r"[•▪■□○●✓] \S")
+"""What begins an item in whatever company; of other marks the line before must tell."""
 _ITEM = re.compile(rf"(?:[{_BULLETS}]|\(?\d{{1,2}}[.)]|\(?[a-z]\)) \S")
 """How an item of a list begins."""
 _ADDRESS_LINES, _ADDRESS_WIDTH = 5, 0.6
@@ -145,6 +147,7 @@ class Region(_Frozen):
         are_entries = _are_entries(self.lines)
         for line, following in itertools.pairwise(self.lines):
             is_next = are_entries or (is_list and _ITEM.match(following.text) is not None)
+            is_next = is_next or _POINT.match(following.text) is not None
             ends = not is_heading and (is_next or _ends_early(line, following, right))
             text += (_BREAK if ends else "\n") + following.text
         joined = re.sub(r"(?<!  )\n", " ", _HYPHEN_AT_LINE_END.sub("", text))

@@ -238,12 +238,36 @@ class _Pdf:
                 raise PageError("the page has no area: correct its crop box or print it anew")
             scale = min(self._dpi / 72, (MAX_PIXELS / (width * height)) ** 0.5)
             image: Image.Image = page.render(scale=scale).to_pil()
+            if _is_blank(image):
+                _check_images(page)
         finally:
             page.close()
         return image
 
     def close(self) -> None:
         self._document.close()
+
+
+def _is_blank(image: Image.Image) -> bool:
+    """Whether all pixels are of one colour."""
+    return all(len(set(band.getextrema())) == 1 for band in image.split())
+
+
+def _check_images(page: Any) -> None:
+    """Find out why nothing is drawn: PDFium passes over images that it cannot decode.
+
+    Raises:
+        PageError: If the page has such an image.
+    """
+    import pypdfium2
+
+    for image in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]):
+        try:
+            image.get_bitmap()
+        except pypdfium2.PdfiumError as error:
+            raise PageError(
+                "the image on the page is damaged: export, scan or copy it again"
+            ) from error
 
 
 def _open_pdf(data: Path | bytes, name: str, password: str | None) -> Any:

@@ -90,19 +90,20 @@ class StripText:
         return [float(np.exp(logs[max(0, start - 1) : end + 1].sum())) for start, end in spans]
 
 
-Strip = UInt8[np.ndarray, "H _"]
+Pixels = UInt8[np.ndarray, "H _"]
+"""A strip, in grey."""
 
 
 @runtime_checkable
 class Read(Protocol):
     """What reads strips."""
 
-    def __call__(self, strips: Sequence[Strip], /, votes: int = 1) -> Sequence[StripText]:
+    def __call__(self, strips: Sequence[Pixels], /, votes: int = 1) -> Sequence[StripText]:
         """One result a strip, or one for so many in a row that show one line."""
         ...
 
 
-def read_carefully(strips: Sequence[Strip], read: Read) -> list[StripText]:
+def read_carefully(strips: Sequence[Pixels], read: Read) -> list[StripText]:
     """Read strips, those again that are unclear or lost their place, and keep what can be text.
 
     Args:
@@ -128,7 +129,7 @@ def read_carefully(strips: Sequence[Strip], read: Read) -> list[StripText]:
     return [result if is_legible(result) else NOTHING for result in results]
 
 
-def _vote(strips: Sequence[Strip], results: list[StripText], read: Read) -> None:
+def _vote(strips: Sequence[Pixels], results: list[StripText], read: Read) -> None:
     """Put what several widths say together in place of what is still unclear.
 
     Where they agree on nothing, there is no text: `is_legible` is asked after this.
@@ -158,12 +159,12 @@ def _worth(result: StripText) -> tuple[bool, float]:
 class _Retry(NamedTuple):
     """Another way to read a strip."""
 
-    images: tuple[Strip, ...]
+    images: tuple[Pixels, ...]
     whole: Callable[..., StripText]
     """What was read of the images, as of the strip."""
 
 
-def _retries(strip: Strip, result: StripText) -> Iterator[_Retry]:
+def _retries(strip: Pixels, result: StripText) -> Iterator[_Retry]:
     if is_legible(result) and has_lost_place(strip, result):
         cut = find_cut(strip)
         yield _Retry(halve(strip, cut), partial(join, cut=cut))
@@ -174,7 +175,7 @@ def _retries(strip: Strip, result: StripText) -> Iterator[_Retry]:
                 yield _Retry((image,), partial(_stretched_back, times=times))
 
 
-def has_lost_place(strip: Strip, result: StripText) -> bool:
+def has_lost_place(strip: Pixels, result: StripText) -> bool:
     """Whether the places of the characters cannot be those of what stands there."""
     across = result.centres[:, 0]
     steps = np.diff(across)
@@ -189,7 +190,7 @@ def has_lost_place(strip: Strip, result: StripText) -> bool:
     )
 
 
-def _skipped_px(strip: Strip, across: Float[np.ndarray, " N"]) -> int:
+def _skipped_px(strip: Pixels, across: Float[np.ndarray, " N"]) -> int:
     """Inked columns in the widest hole of what was read."""
     if np.diff(across).max() < 2 * _HALF_CHARACTER + SKIPPED_PX:
         return 0
@@ -203,14 +204,14 @@ def _skipped_px(strip: Strip, across: Float[np.ndarray, " N"]) -> int:
     return int(max(holes))
 
 
-def _column_ink(strip: Strip) -> Float[np.ndarray, " W"]:
+def _column_ink(strip: Pixels) -> Float[np.ndarray, " W"]:
     """How far each column, with its neighbours, is from the colour of the paper."""
     ink = np.abs(strip - np.median(strip)).mean(axis=0)
     padded = np.pad(ink, _SMOOTH_PX // 2, mode="edge")
     return np.convolve(padded, np.full(_SMOOTH_PX, 1 / _SMOOTH_PX), "valid")
 
 
-def find_cut(strip: Strip) -> int:
+def find_cut(strip: Pixels) -> int:
     """The column with the least ink in the middle of the line, which is a gap if there is one."""
     ink = _column_ink(strip)
     inked = np.flatnonzero(ink > 0.25 * ink.max())
@@ -223,12 +224,12 @@ def find_cut(strip: Strip) -> int:
     return int(start + least[len(least) // 2])
 
 
-def halve(strip: Strip, cut: int) -> tuple[Strip, Strip]:
+def halve(strip: Pixels, cut: int) -> tuple[Pixels, Pixels]:
     """Both sides of a column, each filled up on its right with the colour of the paper."""
     return _fill_up(strip[:, :cut], strip), _fill_up(strip[:, cut:], strip)
 
 
-def _fill_up(piece: Strip, whole: Strip) -> Strip:
+def _fill_up(piece: Pixels, whole: Pixels) -> Pixels:
     height, width = piece.shape
     across = next(w for w in STRIP_WIDTHS if w >= width)
     filled = np.full((height, across), np.median(whole), np.uint8)
@@ -236,7 +237,7 @@ def _fill_up(piece: Strip, whole: Strip) -> Strip:
     return filled
 
 
-def stretch(strip: Strip, share: float) -> tuple[Strip, float]:
+def stretch(strip: Pixels, share: float) -> tuple[Pixels, float]:
     """A strip, what fills it up aside, so many times as wide, or as wide as a strip may be.
 
     Also says how many times as wide it became.

@@ -114,7 +114,8 @@ def find_mode(name: str) -> Mode:
         UsageError: If there is none.
     """
     if name not in MODES:
-        raise UsageError(f"there is no mode {name!r}: choose one of {', '.join(MODES)}")
+        known = ", ".join((BLOCKS, *MODES))
+        raise UsageError(f"there is no mode {name!r}: choose one of {known}")
     return MODES[name]
 
 

@@ -26,11 +26,10 @@ from lightseek.blocks.strips import (
 )
 from lightseek.document import Box
 
-MODES = ("1", "L", "RGB")
+_PIXELS = ("1", "L", "RGB")
 """Modes of Pillow in which a page is seen as it is."""
 
 __all__ = [
-    "MODES",
     "STRIP_HEIGHT",
     "STRIP_WIDTHS",
     "Block",
@@ -50,9 +49,9 @@ def cut_page(image: Image.Image) -> list[Block]:
     Raises:
         ValueError: If it is of another mode, such as with transparency: black may be nowhere seen.
     """
-    if image.mode not in MODES:
+    if image.mode not in _PIXELS:
         raise ValueError(
-            f"a page in mode {image.mode}: convert it to one of {', '.join(MODES)}, or take what "
+            f"a page in mode {image.mode}: convert it to one of {', '.join(_PIXELS)}, or take what "
             "open_pages gives"
         )
     sheet = flat_sheet(image)

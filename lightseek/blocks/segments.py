@@ -277,7 +277,7 @@ def _begun_with(
     ahead = (spans[:, 0] >= right) & (spans[:, 0] - right < farthest * reach)
     ahead &= spans[:, 1] - spans[:, 0] > _SHORTEST_LINE * reach
     behind = level & (spans[:, 1] <= left) & (left - spans[:, 1] < BESIDE * reach)
-    return ahead & (right - left > 0.3 * letter and not behind.any())
+    return ahead & ((is_bullet or right - left > 0.3 * letter) and not behind.any())
 
 
 def _is_in_row(box: Int[np.ndarray, " 4"], boxes: Int[np.ndarray, "K 4"], letter: float) -> bool:

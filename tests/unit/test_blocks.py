@@ -418,13 +418,14 @@ def test_a_dash_before_a_line_among_others_is_part_of_it() -> None:
     assert [round(box.left) for box in found[2::3]] == pytest.approx([100] * 3, abs=3)
 
 
-def test_bullets_far_from_their_text_are_read_with_it() -> None:
+@pytest.mark.parametrize("size", [6, 7])
+def test_bullets_far_from_their_text_are_read_with_it(size: int) -> None:
     page = Sheet()
     page.line(100, 60, "Before you leave", size=32)
     for y in (120, 160, 200):
         page.line(200, y, sentence(y, 3))
         text = page.boxes[-1]
-        bullet = (140, text.bottom - 14, 147, text.bottom - 7)
+        bullet = (140, text.bottom - 14, 140 + size, text.bottom - 14 + size)
         page.draw.ellipse(bullet, fill="black")
         page.boxes[-1] = text.union(Box(*bullet))
     assert_found_in_order(cut_page(page.image), page.boxes)

@@ -205,6 +205,11 @@ class TestExitCodes:
         assert result.stdout == ""
         assert result.stderr.splitlines()[-1].startswith("Error: ")
 
+    def test_a_page_that_cannot_be_explained(self, run: Run) -> None:
+        result = run("explain", "notes.txt")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "notes.txt cannot be opened" in result.stderr
+
     def test_interrupted(self, run: Run, ocr: OCR, monkeypatch: pytest.MonkeyPatch) -> None:
         """What was read before Ctrl-C stays."""
         whole = Document(source="hello.png", pages=())

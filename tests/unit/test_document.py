@@ -115,6 +115,13 @@ def test_items_of_lists_stand_on_lines_of_their_own() -> None:
         assert region(items).markdown == items.replace("\n", "  \n")
 
 
+def test_a_list_begins_on_a_line_of_its_own() -> None:
+    introduced = region("Please bring to the meeting\n• the contract, signed\n• keys")
+    assert introduced.markdown == introduced.text.replace("\n", "  \n")
+    inline = region("The boats and the lamps lie still\n· and no one walks on the hill")
+    assert "  \n" not in inline.markdown
+
+
 def test_what_begins_with_a_bullet_is_no_heading() -> None:
     assert region("• Lock the door", label="heading").markdown == "• Lock the door"
     assert region("1. Doors", label="heading").markdown == "## 1. Doors"
@@ -155,6 +162,10 @@ def test_what_is_printed_is_not_taken_for_markup(printed: str, written: str) -> 
 def test_items_of_a_list_keep_their_lines(mark: str) -> None:
     items = f"{mark}Apply the first coat.\n{mark}Wait until it is dry, then go\non."
     assert region(items).markdown == items.replace("coat.\n", "coat.  \n").replace("\non", " on")
+
+
+@pytest.mark.parametrize("mark", ["1. ", "– ", "a) ", "(2) "])
+def test_what_may_stand_between_words_begins_no_list(mark: str) -> None:
     prose = f"In the end he came back, as he had said, in\n{mark}of that year and stayed"
     assert region(prose).markdown == prose.replace("\n", " ")
 

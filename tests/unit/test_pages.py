@@ -517,6 +517,25 @@ class TestPdf:
     def test_a_password_that_nobody_asked_for(self) -> None:
         assert only(encode_pdf(bars(1)), password="any")
 
+    def test_a_scan_that_cannot_be_decoded_is_no_empty_page(self) -> None:
+        scan = encode(noise(), "JPEG", quality=90)
+        document = pikepdf.new()
+        for _ in range(3):
+            page = document.add_blank_page(page_size=(120, 90))
+            image = document.make_stream(scan)
+            image.Type, image.Subtype = pikepdf.Name.XObject, pikepdf.Name.Image
+            image.Width, image.Height, image.BitsPerComponent = 120, 90, 8
+            image.ColorSpace, image.Filter = pikepdf.Name.DeviceRGB, pikepdf.Name.DCTDecode
+            page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(Scan=image))
+            page.Contents = document.make_stream(b"120 0 0 90 0 0 cm /Scan Do")
+        data = encode_pdf(document)
+        parts = data.split(scan)
+        assert len(parts) == 4
+        broken = scan[:2] + bytes(len(scan) - 2)
+        pages = list(open_pages(parts[0] + scan + parts[1] + broken + parts[2] + scan + parts[3]))
+        assert [type(page) for page in pages] == [PageImage, UnreadablePage, PageImage]
+        assert "the image on the page is damaged" in pages[1].reason
+
 
 class TestLaziness:
     def test_two_thousand_pages(self, rendered: list[int]) -> None:

@@ -169,7 +169,7 @@ class TestLooks:
 
     def test_an_unknown_mode(self, ocr: OCR, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
-        with pytest.raises(UsageError, match="no mode 'huge': choose one of tiny"):
+        with pytest.raises(UsageError, match="no mode 'huge': choose one of blocks, tiny"):
             ocr.read(picture(9, 9), mode="huge")
         with pytest.raises(UsageError, match="mode base has no tiles"):
             ocr.read(picture(9, 9), mode="base", max_tiles=3)
