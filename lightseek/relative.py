@@ -46,9 +46,12 @@ def attend_map(
     row_scores = size.cols * query.shape[1]
     high = max(1, min(size.rows, room // row_scores))
     few = max(1, room // (high * row_scores))
-    groups = zip(*(torch.split(x, few) for x in (query, key, value, by_row, by_col)), strict=True)
-    mixed = torch.cat([_attend_bands(*group, high) for group in groups])
-    return rearrange(mixed, "(b a) n k -> b a n k", a=heads)
+    parts = [slice(start, start + few) for start in range(0, len(query), few)]
+    mixed = [
+        _attend_bands(query[part], key[part], value[part], by_row[part], by_col[part], high)
+        for part in parts
+    ]
+    return rearrange(torch.cat(mixed), "(b a) n k -> b a n k", a=heads)
 
 
 def _attend_bands(
