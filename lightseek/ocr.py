@@ -32,11 +32,13 @@ from lightseek.cuts import (
 )
 from lightseek.document import Document, Page, Region, Status, unicode_name
 from lightseek.errors import ModelError, UsageError
+from lightseek.grounding import find_prompt
+from lightseek.ngrams import find_ban
 from lightseek.pages import DEFAULT_DPI, PageImage, Source, open_pages, page_ranges
 from lightseek.reader import Answer, Look, find_look, read_strips, read_views
 from lightseek.readings import StripText, read_carefully
 from lightseek.turned import read_upright
-from lightseek.views import MODES, make_views
+from lightseek.views import BLOCKS, MODES, find_mode, make_views, with_most_tiles
 from lightseek.weights import default_dtype, find_device, load_model
 
 PAGES_AT_ONCE = 4
@@ -45,8 +47,14 @@ PAGES_AT_ONCE = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How sources are opened, and what models of the official family are asked."""
+    """How sources are opened, and what models of the official family are asked.
 
+    Raises:
+        UsageError: If a value makes no sense, whatever the model.
+    """
+
+    mode: str | None = None
+    """How pages are cut into views, such as `gundam`; none is the model's own."""
     dpi: int = DEFAULT_DPI
     """Dots per inch at which PDF pages are rendered."""
     pages: str | None = None
@@ -67,8 +75,17 @@ class Reading:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"a batch of {self.batch} pages reads none: it starts at 1")
-        if self.pages is not None:  # told before anything is opened
+        # told before anything is opened or loaded
+        if self.pages is not None:
             page_ranges(self.pages)
+        if self.prompt is not None:
+            find_prompt(self.prompt)
+        if self.ngram is not None:
+            find_ban(self.ngram, except_ids=frozenset())
+        if self.mode not in (None, BLOCKS):
+            mode = find_mode(self.mode)
+            if self.max_tiles is not None:
+                with_most_tiles(mode, self.max_tiles)
 
 
 class OCR:
@@ -140,6 +157,7 @@ class OCR:
             UsageError: If an argument makes no sense.
         """
         reading = Reading(
+            mode=mode,
             dpi=dpi,
             pages=pages,
             password=password,
@@ -149,7 +167,7 @@ class OCR:
             batch=batch,
             ngram=ngram,
         )
-        look = self._find_look(mode, reading)
+        look = self._find_look(reading)
         opened = open_pages(source, dpi=dpi, pages=pages, password=password)
         cuts = cut_all(opened, whole=self.reads_views)
         read = tuple(page for _, page in self._read_cuts(cuts, look, batch))
@@ -159,7 +177,6 @@ class OCR:
         self,
         sources: Iterable[Source],
         *,
-        mode: str | None = None,
         reading: Reading = Reading(),
         on_page: Callable[[str, Page], None] = lambda source, page: None,
     ) -> Iterator[Document]:
@@ -170,7 +187,6 @@ class OCR:
 
         Args:
             sources: As for `read`.
-            mode: As for `read`.
             reading: How all of them are opened and what is asked of them.
             on_page: Called with the source's name for every page that is done.
 
@@ -178,9 +194,9 @@ class OCR:
             One document a source, in order, as soon as its last page is read.
 
         Raises:
-            UsageError: If an argument makes no sense.
+            UsageError: If what is asked makes no sense for the model.
         """
-        look = self._find_look(mode, reading)
+        look = self._find_look(reading)
         opened = partial(
             open_pages, dpi=reading.dpi, pages=reading.pages, password=reading.password
         )
@@ -198,8 +214,9 @@ class OCR:
         """Read strips that `cut_page` left, one result each, empty where nothing can be text."""
         return read_carefully(strips, partial(read_strips, self.model, self.tokenizer))
 
-    def _find_look(self, mode: str | None, reading: Reading) -> Look | None:
+    def _find_look(self, reading: Reading) -> Look | None:
         """How pages are looked at; none by models that read strips."""
+        mode = reading.mode
         if self.reads_views:
             return find_look(
                 self.model,

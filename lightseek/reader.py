@@ -299,11 +299,11 @@ def make_prompt(
     model: LightSeekOCR, tokenizer: Tokenizer, visual: Float[Tensor, "N D"], prompt: str
 ) -> Float[Tensor, "1 L D"]:
     """Embeddings of begin, prompt and page; of page and begin for models that take no prompt."""
-    if not model.config.decoder.row_marks:
-        ids = [*[tokenizer.image_id] * len(visual), tokenizer.bos_id]
-        return model.splice(torch.tensor([ids], device=visual.device), visual, tokenizer.image_id)
-    before, after = (tokenizer.encode_prompt(part) for part in prompt.split(IMAGE))
-    ids = [tokenizer.bos_id, *before, *[tokenizer.image_id] * len(visual), *after]
+    page = [tokenizer.image_id] * len(visual)
+    ids = [*page, tokenizer.bos_id]
+    if model.config.decoder.row_marks:
+        before, after = (tokenizer.encode_prompt(part) for part in prompt.split(IMAGE))
+        ids = [tokenizer.bos_id, *before, *page, *after]
     return model.splice(torch.tensor([ids], device=visual.device), visual, tokenizer.image_id)
 
 

@@ -55,14 +55,12 @@ class View:
     image: Image.Image
     to_page: Float[np.ndarray, "2 3"]
     """Affine map from view pixels to page pixels."""
-    page_size: tuple[int, int] | None = None
-    """Width and height of the page in pixels, where boxes are to be clipped to it."""
+    page_size: tuple[int, int]
+    """Width and height of the page in pixels, to which boxes are clipped."""
 
     def box_to_page(self, box: Box) -> Box:
-        """The upright box on the page around a box of the view."""
+        """The upright box on the page around a box of the view, kept inside the page."""
         around = _bounds(_corners(box) @ self.to_page[:, :2].T + self.to_page[:, 2])
-        if self.page_size is None:
-            return around
         return Box(*np.clip(around, 0.0, self.page_size * 2).tolist())
 
 

@@ -36,34 +36,6 @@ RENDER: dict[str, Callable[[Document], str]] = {
 }
 
 
-def known_mode(context: object, option: object, value: str | None) -> str | None:
-    """A mode that some model has: a slip is told before a model is fetched and loaded."""
-    from lightseek.views import BLOCKS, find_mode
-
-    if value not in (None, BLOCKS):
-        find_mode(value)
-    return value
-
-
-def written_ban(context: object, option: object, value: str | None) -> str | None:
-    """A ban that can be read: told before a model is fetched and loaded, too."""
-    from lightseek.ngrams import find_ban
-
-    if value is not None:
-        find_ban(value, except_ids=frozenset())
-    return value
-
-
-def enough_tiles(context: click.Context, option: object, value: int | None) -> int | None:
-    """Tiles that the named mode can have: told before a model is fetched, as well."""
-    from lightseek.views import BLOCKS, find_mode, with_most_tiles
-
-    mode = context.params.get("mode")
-    if value is not None and mode not in (None, BLOCKS):
-        with_most_tiles(find_mode(mode), value)
-    return value
-
-
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
@@ -99,12 +71,7 @@ def enough_tiles(context: click.Context, option: object, value: int | None) -> i
     show_default=True,
     help="At which PDF pages are rendered.",
 )
-@click.option(
-    "--mode",
-    callback=known_mode,
-    is_eager=True,
-    help="How pages are cut into views. [default: the model's own]",
-)
+@click.option("--mode", help="How pages are cut into views. [default: the model's own]")
 @click.option(
     "--prompt",
     metavar="NAME|TEXT",
@@ -118,13 +85,11 @@ def enough_tiles(context: click.Context, option: object, value: int | None) -> i
     "--max-tiles",
     type=click.IntRange(min=2),
     metavar="N",
-    callback=enough_tiles,
     help="Most tiles of a page, in gundam.",
 )
 @click.option(
     "--ngram",
     metavar="SIZE/WINDOW",
-    callback=written_ban,
     help="Never write SIZE tokens twice within WINDOW, or off. [default: the model's own]",
 )
 @click.option(
@@ -155,7 +120,6 @@ def read(
     skip_existing: bool,
     shard: tuple[int, int] | None,
     format_: str,
-    mode: str | None,
     figures: Path | None,
     model: str,
     device: str | None,
@@ -193,7 +157,7 @@ def read(
             bar.update(task, description=f"{Path(source).name} page {page.number}")
 
         sources = (job.file for job in jobs)
-        read_all = ocr.read_all(sources, mode=mode, reading=reading, on_page=on_page)
+        read_all = ocr.read_all(sources, reading=reading, on_page=on_page)
         for job, document in zip(jobs, read_all, strict=True):
             bar.update(task, advance=1)
             failed |= report_failures(document, bar.console)

@@ -76,7 +76,7 @@ class SetReport(_Frozen):
         return self.name if self.keeps_case else f"{self.name} (caseless)"
 
 
-class Reading(_Frozen):
+class EngineReading(_Frozen):
     """What one engine read."""
 
     engine: str
@@ -92,7 +92,7 @@ class ItemReport(_Frozen):
     path: str
     """Its set and its name."""
     truth: str
-    readings: tuple[Reading, ...]
+    readings: tuple[EngineReading, ...]
 
 
 class Report(_Frozen):

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from lightseek.document import Document, Status, unicode_name
 from lightseek.errors import UsageError, require
 from lightseek.eval.metrics import Score, fold, score
-from lightseek.eval.report import Figures, ItemReport, Machine, Reading, Report, SetReport
+from lightseek.eval.report import EngineReading, Figures, ItemReport, Machine, Report, SetReport
 from lightseek.pages import SUFFIX
 
 _PRINTED_LINES = ".lines.txt"
@@ -133,7 +133,7 @@ class _Found(NamedTuple):
     """What one engine made of one set."""
 
     figures: Figures
-    readings: list[Reading]
+    readings: list[EngineReading]
     """One an item."""
 
 
@@ -223,9 +223,9 @@ def _text(document: Document) -> str:
     return "\f".join(page.text for page in document.pages if page.status is not Status.FAILED)
 
 
-def _reading(engine: str, found: Score, document: Document) -> Reading:
+def _reading(engine: str, found: Score, document: Document) -> EngineReading:
     failures = tuple(p.reason or "" for p in document.pages if p.status is Status.FAILED)
-    return Reading(engine=engine, cer=found.cer, text=_text(document), failures=failures)
+    return EngineReading(engine=engine, cer=found.cer, text=_text(document), failures=failures)
 
 
 def _pool(

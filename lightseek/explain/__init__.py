@@ -16,8 +16,8 @@ from lightseek.config import ModelConfig
 from lightseek.document import Page, unicode_name
 from lightseek.errors import PageError
 from lightseek.explain.attention import Gaze, find_gazes
-from lightseek.explain.sight import Question, Sight, find_sight
-from lightseek.ocr import OCR
+from lightseek.explain.sight import Sight, find_sight
+from lightseek.ocr import OCR, Reading
 from lightseek.pages import UnreadablePage, open_pages
 from lightseek.turned import turn
 
@@ -73,19 +73,18 @@ def explain(
         raise PageError(f"{opened.source} page {page}: {shown.reason}")
     if prompt is None and ocr.model.config.decoder.row_marks:
         prompt = "free"  # without marks the text that is followed is all that the model wrote
-    question = Question(mode=mode, max_tokens=max_tokens, prompt=prompt)
+    reading = Reading(mode=mode, prompt=prompt, max_tokens=max_tokens)
 
     def read_page(image: Image.Image) -> Page:
-        [read] = ocr.read(
-            image, mode=question.mode, prompt=question.prompt, max_tokens=question.max_tokens
-        ).pages
+        [document] = ocr.read_all([image], reading=reading)
+        [read] = document.pages
         return read
 
     image, read = shown.image, read_page(shown.image)
     if read.turned:  # what was seen of it, and is shown, is the page upright
         image = turn(image, read.turned)
         read = read_page(image)
-    sight = find_sight(ocr.model, ocr.tokenizer, image, read, question)
+    sight = find_sight(ocr.model, ocr.tokenizer, image, read, reading)
     layers, gazes = find_gazes(ocr.model, ocr.tokenizer, sight, layer=layer)
     read = read.model_copy(update={"number": page})
     config = ocr.model.config

@@ -24,6 +24,7 @@ from lightseek.encoder import Encoded
 from lightseek.fusion import SCALES
 from lightseek.grounding import IMAGE
 from lightseek.model import LightSeekOCR
+from lightseek.ocr import Reading
 from lightseek.reader import encode_pages, find_look, make_prompt, to_views
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import MODES, PageViews, View, make_views
@@ -32,15 +33,6 @@ MAPS = {"channels": ("page",), "sequence": ("local", "global")}
 """What visual tokens lie on; with sequence fusion, a map of the compressor's and one of CLIP's."""
 _AROUND_INK = 0.15
 """Of the height of a strip's ink: what is shown around it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """How a model that reads whole pages is asked; nothing of it concerns strips."""
-
-    mode: str | None
-    prompt: str | None
-    max_tokens: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -100,7 +92,7 @@ class Sight:
 
 @torch.inference_mode()
 def find_sight(
-    model: LightSeekOCR, tokenizer: Tokenizer, image: Image.Image, page: Page, question: Question
+    model: LightSeekOCR, tokenizer: Tokenizer, image: Image.Image, page: Page, reading: Reading
 ) -> Sight:
     """See a page again as it was seen when it was read.
 
@@ -109,10 +101,10 @@ def find_sight(
         tokenizer: Its tokenizer.
         image: The page.
         page: What was read.
-        question: What was asked.
+        reading: How it was read.
     """
     if model.config.mode in MODES:
-        return _see_views(model, tokenizer, image, page, question)
+        return _see_views(model, tokenizer, image, page, reading)
     views: list[Seen] = []
     passages: list[Passage] = []
     for strip, words in strips_with_words(image, page):
@@ -170,15 +162,15 @@ def _read_strip(
 
 
 def _see_views(
-    model: LightSeekOCR, tokenizer: Tokenizer, image: Image.Image, page: Page, question: Question
+    model: LightSeekOCR, tokenizer: Tokenizer, image: Image.Image, page: Page, reading: Reading
 ) -> Sight:
-    look = find_look(model, tokenizer, mode=question.mode, prompt=question.prompt)
+    look = find_look(model, tokenizer, mode=reading.mode, prompt=reading.prompt)
     views = make_views(image, look.mode)
     encoded: list[Encoded] = []
     with model.encoder.register_forward_hook(lambda module, given, made: encoded.append(made)):
         [visual] = encode_pages(model, [views])
     prompt = make_prompt(model, tokenizer, visual, look.prompt)
-    seen = _seen_views(views, encoded, Box(0, 0, image.width, image.height))
+    seen = _seen_views(views, encoded)
     if model.config.decoder.row_marks:
         before = tokenizer.encode_prompt(look.prompt.split(IMAGE)[0])
         spots = 1 + len(before) + _spots(model, views, seen)[None]
@@ -188,14 +180,14 @@ def _see_views(
     return Sight(seen, (passage,) if page.text else ())
 
 
-def _seen_views(views: PageViews, encoded: list[Encoded], page: Box) -> tuple[Seen, ...]:
+def _seen_views(views: PageViews, encoded: list[Encoded]) -> tuple[Seen, ...]:
     """Tiles in reading order, then the page view."""
     kinds = [*(("tile", tile) for tile in views.tiles), ("page", views.page)]
     alone = [_one(batch, i) for batch in encoded for i in range(len(batch.tokens))]
     seen: list[Seen] = []
     for (kind, view), own in zip(kinds, alone, strict=True):
         first = seen[-1].first + seen[-1].size if seen else 0
-        box = _shown(view, own, page)
+        box = _shown(view, own)
         seen.append(Seen(kind=kind, to_page=view.to_page, box=box, first=first, encoded=own))
     return tuple(seen)
 
@@ -205,12 +197,9 @@ def _one(batch: Encoded, index: int) -> Encoded:
     return Encoded(local=batch.local[own], fused=batch.fused[own], tokens=batch.tokens[own])
 
 
-def _shown(view: View, encoded: Encoded, page: Box) -> Box:
+def _shown(view: View, encoded: Encoded) -> Box:
     rows, cols = encoded.fused.shape[1:3]
-    box = view.box_to_page(Box(0, 0, cols * TOKEN_PX, rows * TOKEN_PX))
-    left, right = np.clip([box.left, box.right], page.left, page.right).tolist()
-    top, bottom = np.clip([box.top, box.bottom], page.top, page.bottom).tolist()
-    return Box(left, top, right, bottom)
+    return view.box_to_page(Box(0, 0, cols * TOKEN_PX, rows * TOKEN_PX))
 
 
 def _spots(model: LightSeekOCR, views: PageViews, seen: tuple[Seen, ...]) -> Int[Tensor, " N"]:

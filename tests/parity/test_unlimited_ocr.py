@@ -42,8 +42,10 @@ def small_views(tiles: int) -> PageViews:
     """Views of sizes that are quick, with more than one window and tables that are stretched."""
     place = np.eye(2, 3)
     grid = Grid(cols=tiles // 2, rows=2) if tiles else Grid(1, 1)
-    cut = tuple(View(picture(128 + i, 128).crop((0, 0, 128, 128)), place) for i in range(tiles))
-    return PageViews(tiles=cut, grid=grid, page=View(picture(320, 320), place))
+    cut = tuple(
+        View(picture(128 + i, 128).crop((0, 0, 128, 128)), place, (320, 320)) for i in range(tiles)
+    )
+    return PageViews(tiles=cut, grid=grid, page=View(picture(320, 320), place, (320, 320)))
 
 
 def test_names_and_numbers_of_all_tensors_agree(theirs: Any, ours: LightSeekOCR) -> None:

@@ -33,14 +33,15 @@ from lightseek.explain.attention import (
 )
 from lightseek.explain.pictures import Canvas, Palette, WordPictures, paint_features
 from lightseek.explain.report import to_data, write_report
-from lightseek.explain.sight import Question, Seen, find_sight, strips_with_words
+from lightseek.explain.sight import Seen, find_sight, strips_with_words
 from lightseek.generate import Decoding, generate
 from lightseek.model import LightSeekOCR
+from lightseek.ocr import Reading
 from lightseek.tokenizer import Tokenizer
 from lightseek.views import MODES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ASKED = Question(mode=None, prompt="free", max_tokens=8)
+ASKED = Reading(prompt="free", max_tokens=8)
 
 
 def picture(width: int, height: int) -> Image.Image:

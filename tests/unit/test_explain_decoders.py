@@ -20,9 +20,10 @@ from lightseek.cross import CrossDecoder
 from lightseek.explain import Explanation, explain
 from lightseek.explain.attention import find_gazes, follow, watched
 from lightseek.explain.report import write_report
-from lightseek.explain.sight import Passage, Question, find_sight
+from lightseek.explain.sight import Passage, find_sight
 from lightseek.language import LanguageDecoder
 from lightseek.model import LightSeekOCR
+from lightseek.ocr import Reading
 from lightseek.tokenizer import Tokenizer, character_tokenizer
 from lightseek.weights import save_model
 
@@ -211,7 +212,7 @@ def test_strips_with_two_maps(
     assert isinstance(tiny_config.decoder, DecoderConfig)
     decoder = replace(tiny_config.decoder, cross_attention=beside, bidirectional_prefix=not beside)
     model = make(replace(tiny_config, fusion="sequence", decoder=decoder))
-    asked = Question(mode=None, prompt=None, max_tokens=None)
+    asked = Reading()
     sight = find_sight(model, tiny_tokenizer, image, page, asked)
     layers, gazes = find_gazes(model, tiny_tokenizer, sight)
     assert layers.keys() == {"local", "global"}

@@ -444,7 +444,7 @@ class TestWrongUse:
         with pytest.raises(UsageError, match="nano reads in mode blocks, not gundam"):
             ocr.read(drawn("a"), mode="gundam")
         with pytest.raises(UsageError, match="not gundam"):
-            next(ocr.read_all([drawn("a")], mode="gundam"))
+            next(ocr.read_all([drawn("a")], reading=Reading(mode="gundam")))
 
     def test_pages_that_are_none(self, ocr: OCR) -> None:
         with pytest.raises(UsageError, match="names no pages"):

@@ -294,15 +294,15 @@ def test_what_is_drawn_on_the_page_is_found_where_the_view_says(mode, size):
         assert joined == pytest.approx(mark, abs=max(size) / mode.tile_px)
 
 
-def test_boxes_end_at_the_page_only_if_its_size_is_known():
+def test_boxes_end_at_the_page():
     image, doubled = Image.new("RGB", (10, 10)), np.array([[2.0, 0, -5], [0, 2, 0]])
     box = Box(0, 0, 10, 10)
-    assert View(image, doubled).box_to_page(box) == (-5, 0, 15, 20)
+    assert View(image, doubled, (50, 18)).box_to_page(box) == (0, 0, 15, 18)
     assert View(image, doubled, (12, 50)).box_to_page(box) == (0, 0, 12, 20)
 
 
 def test_boxes_of_a_turned_view_stay_upright():
-    quarter = View(Image.new("RGB", (40, 30)), np.array([[0.0, -1, 30], [1, 0, 0]]))
+    quarter = View(Image.new("RGB", (40, 30)), np.array([[0.0, -1, 30], [1, 0, 0]]), (30, 40))
     assert quarter.box_to_page(Box(0, 0, 10, 5)) == (25, 0, 30, 10)
 
 

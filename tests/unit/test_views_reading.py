@@ -294,7 +294,7 @@ class TestReading:
         monkeypatch.setattr(ocr, "model", model)
 
         def look_closely(image: Image.Image, mode: Any) -> PageViews:
-            return PageViews(tiles=(), grid=Grid(1, 1), page=View(image, np.eye(2, 3)))
+            return PageViews(tiles=(), grid=Grid(1, 1), page=View(image, np.eye(2, 3), image.size))
 
         monkeypatch.setattr(ocr_module, "make_views", look_closely)
         pages = [picture(128, 128), picture(384, 384), picture(128, 64)]
