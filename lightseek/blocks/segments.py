@@ -34,6 +34,8 @@ _SHORTEST_LINE = 4
 """Width of that line, at least, likewise."""
 _MAX_SEGMENTS = 4000
 """Of more runs, as in noise, the widest are kept: the time they take grows with their square."""
+_MAX_SMALL = 20_000
+"""Of more dots and dashes the largest, likewise."""
 
 
 class Found(NamedTuple):
@@ -219,6 +221,8 @@ def _attach_small(
     """
     if not segments:
         return
+    if len(small) > _MAX_SMALL:
+        small = small[np.argsort(-pieces.area[small], kind="stable")[:_MAX_SMALL]]
     small = small[np.argsort(pieces.boxes[small, 0], kind="stable")]
     boxes = pieces.boxes[small]
     bases = np.array([s.base for s in segments])

@@ -85,12 +85,14 @@ class Batch:
                 places = Places(self.at_x[rows, upto], self.at_y[rows, upto])
                 yield Texts(rows, self.ids[rows, upto], self.targets[rows, upto], places)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {
-            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
-        }
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items()}
         return replace(self, **moved)
 
 

@@ -197,6 +197,25 @@ def test_interrupts_are_the_run_s_while_it_runs(
     assert signal.getsignal(number) is before
 
 
+def test_strips_that_make_a_number_of_no_use_are_kept(
+    recipe: Recipe,
+    tiny_config: ModelConfig,
+    tiny_tokenizer: Tokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go(recipe, tmp_path, steps=2)
+    weigh = training.weigh
+    monkeypatch.setattr(training, "weigh", lambda *given: weigh(*given) * float("inf"))
+    with pytest.raises(LightSeekError, match=r"step 2: the gradient became .*bad-batch"):
+        go(recipe, tmp_path)
+    assert step_of(tmp_path) == 2
+    kept = load_file(tmp_path / "bad-batch" / "batch-0.safetensors")
+    drawn = batch_module.StripBatches(recipe, tiny_config, tiny_tokenizer)[2]
+    assert kept.keys() == drawn.tensors().keys()
+    assert torch.equal(kept["views"], drawn.views)
+
+
 def test_a_pause_file_holds_the_run_until_it_is_gone(
     recipe: Recipe,
     whole: Path,
