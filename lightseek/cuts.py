@@ -1,13 +1,17 @@
 """Pages that wait to be read: opened, cut into strips or left whole, in groups that fit memory.
 
-    Source -> Pages -> cut_all -> Cut -> windows
+    Source -> open_all -> Opened -> cut_all -> Cut -> windows
 
 Nothing that is wrong with a page or a file stops the others. Knows nothing of models.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 import cv2
 import torch
@@ -18,6 +22,8 @@ from lightseek.document import unicode_name
 from lightseek.errors import PageError
 from lightseek.pages import PageImage, Pages, Source, UnreadablePage, source_name
 
+CUT_TOGETHER = 4
+"""Most pages that are cut side by side: each takes some hundred megabytes."""
 STRIPS_AT_ONCE = 256
 """Strips gathered from pages before they are read: some five dense pages."""
 PIXELS_AT_ONCE = 64_000_000
@@ -52,67 +58,88 @@ class Cut:
         return [strip for block in self.blocks for strip in block.strips]
 
 
-def cut_source(source: Source, opened: Callable[[Source], Pages], *, whole: bool) -> Iterator[Cut]:
-    """Every page of a source, the last one told; one failed page where it cannot be opened.
+class Opened(NamedTuple):
+    """A page that was opened, or why it was not."""
+
+    page: PageImage | UnreadablePage
+    last: bool = False
+    """Whether no more pages of its source follow."""
+
+
+def open_all(sources: Iterable[Source], opened: Callable[[Source], Pages]) -> Iterator[Opened]:
+    """Every page of every source; one failed page where a source cannot be opened.
 
     Args:
-        source: What to open.
-        opened: Opens it.
-        whole: Whether pages are left whole.
+        sources: What to open.
+        opened: Opens one.
     """
-    held: Cut | None = None
-    for cut in _pages_of(source, opened, whole):
+    for source in sources:
+        held: PageImage | UnreadablePage | None = None
+        for page in _pages_of(source, opened):
+            if held is not None:
+                yield Opened(held)
+            held = page
         if held is not None:
-            yield held
-        held = cut
-    if held is not None:
-        yield replace(held, last=True)
+            yield Opened(held, last=True)
 
 
-def _pages_of(source: Source, opened: Callable[[Source], Pages], whole: bool) -> Iterator[Cut]:
+def _pages_of(
+    source: Source, opened: Callable[[Source], Pages]
+) -> Iterator[PageImage | UnreadablePage]:
     name, number = source_name(source), 1
     try:
-        for cut in cut_all(opened(source), whole=whole):
-            number = cut.number + 1
-            yield cut
+        for page in opened(source):
+            number = page.number + 1
+            yield page
     except PageError as error:
-        yield _failed(name, number, str(error))
+        yield UnreadablePage(name, number, str(error))
     except MemoryError:
-        yield _failed(name, number, "memory does not suffice to open it: read it alone")
+        yield UnreadablePage(name, number, "memory does not suffice to open it: read it alone")
 
 
-def cut_all(pages: Pages, *, whole: bool) -> Iterator[Cut]:
-    """Each page, cut into strips or left whole; of one that cannot be opened or cut, why."""
-    for page in pages:
-        if isinstance(page, UnreadablePage):
-            yield _failed(page.source, page.number, page.reason)
-        elif whole:
-            size = page.image.size
-            yield Cut(unicode_name(page.source), page.number, *size, (), 0, None, page.image)
-        else:
-            yield _cut_or_failed(page)
+def cut_all(pages: Iterable[Opened], *, whole: bool) -> Iterator[Cut]:
+    """Each page, cut into strips or left whole; of one that cannot be opened or cut, why.
+
+    As many are cut side by side as there are threads to read them, a few at most.
+    """
+    together = 1 if whole else min(CUT_TOGETHER, torch.get_num_threads())
+    if together == 1:
+        yield from map(partial(_cut_or_failed, whole=whole), pages)
+        return
+    with ThreadPoolExecutor(together) as pool:
+        waiting: deque[Future[Cut]] = deque()
+        for page in pages:
+            waiting.append(pool.submit(_cut_or_failed, page, whole=whole))
+            if len(waiting) == together:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
-def _cut_or_failed(page: PageImage) -> Cut:
+def _cut_or_failed(opened: Opened, *, whole: bool) -> Cut:
+    page, last = opened
+    if isinstance(page, UnreadablePage):
+        reason = unicode_name(page.reason)
+        return Cut(unicode_name(page.source), page.number, 0, 0, (), 0.0, reason, last=last)
     try:
-        return cut_one(page)
+        cut = _uncut(page) if whole else cut_one(page)
     except Exception as error:
         if not is_short_of_memory(error):
             raise
-        return _failed(page.source, page.number, too_large(*page.image.size))
+        cut = replace(_uncut(page), reason=too_large(*page.image.size), image=None)
+    return replace(cut, last=last)
+
+
+def _uncut(page: PageImage) -> Cut:
+    size = page.image.size
+    return Cut(unicode_name(page.source), page.number, *size, (), 0.0, None, page.image)
 
 
 def cut_one(page: PageImage) -> Cut:
     """Cut a page into strips."""
     started = time.perf_counter()
     blocks = tuple(cut_page(page.image))
-    seconds = time.perf_counter() - started
-    source = unicode_name(page.source)
-    return Cut(source, page.number, *page.image.size, blocks, seconds, None, page.image)
-
-
-def _failed(source: str, number: int, reason: str) -> Cut:
-    return Cut(unicode_name(source), number, 0, 0, (), 0.0, unicode_name(reason))
+    return replace(_uncut(page), blocks=blocks, seconds=time.perf_counter() - started)
 
 
 def is_short_of_memory(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """OCR: a file in, a document out. The one path that everything takes that reads.
 
-    open_pages -> cut_all -> read_strips -> assemble_regions -> Page -> Document
-    open_pages -> cut_all -> make_views -> read_views -> parse_answer -> Page -> Document
+    open_all -> cut_all -> read_strips -> assemble_regions -> Page -> Document
+    open_all -> cut_all -> make_views -> read_views -> parse_answer -> Page -> Document
 
 Strips of many pages, and of many files, are read in batches of one shape. The official family
 reads views, those of a few pages at a time.
@@ -23,10 +23,11 @@ from lightseek.assembly import assemble_regions
 from lightseek.blocks import Block
 from lightseek.cuts import (
     Cut,
+    Opened,
     cut_all,
     cut_one,
-    cut_source,
     is_short_of_memory,
+    open_all,
     too_large,
     windows,
 )
@@ -169,7 +170,7 @@ class OCR:
         )
         look = self._find_look(reading)
         opened = open_pages(source, dpi=dpi, pages=pages, password=password)
-        cuts = cut_all(opened, whole=self.reads_views)
+        cuts = cut_all(map(Opened, opened), whole=self.reads_views)
         read = tuple(page for _, page in self._read_cuts(cuts, look, batch))
         return Document(source=unicode_name(opened.source), pages=read)
 
@@ -200,8 +201,7 @@ class OCR:
         opened = partial(
             open_pages, dpi=reading.dpi, pages=reading.pages, password=reading.password
         )
-        whole = self.reads_views
-        cuts = (c for source in sources for c in cut_source(source, opened, whole=whole))
+        cuts = cut_all(open_all(sources, opened), whole=self.reads_views)
         pages: list[Page] = []
         for cut, page in self._read_cuts(cuts, look, reading.batch):
             on_page(cut.source, page)
