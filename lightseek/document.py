@@ -146,8 +146,8 @@ class Region(_Frozen):
         is_list = _ITEM.match(text) is not None
         are_entries = _are_entries(self.lines)
         for line, following in itertools.pairwise(self.lines):
-            is_next = are_entries or (is_list and _ITEM.match(following.text) is not None)
-            is_next = is_next or _POINT.match(following.text) is not None
+            is_item = (_ITEM if is_list else _POINT).match(following.text) is not None
+            is_next = are_entries or is_item
             ends = not is_heading and (is_next or _ends_early(line, following, right))
             text += (_BREAK if ends else "\n") + following.text
         joined = re.sub(r"(?<!  )\n", " ", _HYPHEN_AT_LINE_END.sub("", text))

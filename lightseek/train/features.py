@@ -315,7 +315,8 @@ def _write(folder: Path, name: str, save: Callable[[Path], None], *, done: int, 
     """Write a file whole, or not at all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(folder / name) as (file,):
+        # shards have the lock that lies in the folder, which the key makes
+        with written_whole(folder / name, shared=name == _META) as (file,):
             save(file)
     except OSError as error:
         raise DataError(
