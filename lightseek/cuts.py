@@ -8,7 +8,7 @@ Nothing that is wrong with a page or a file stops the others. Knows nothing of m
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -24,6 +24,8 @@ from lightseek.pages import PageImage, Pages, Source, UnreadablePage, source_nam
 
 CUT_TOGETHER = 4
 """Most pages that are cut side by side: each takes some hundred megabytes."""
+LARGE_PX = 150_000
+"""Pixels of a page from which on cutting it in a thread of its own pays."""
 STRIPS_AT_ONCE = 256
 """Strips gathered from pages before they are read: some five dense pages."""
 PIXELS_AT_ONCE = 64_000_000
@@ -100,20 +102,27 @@ def _pages_of(
 def cut_all(pages: Iterable[Opened], *, whole: bool) -> Iterator[Cut]:
     """Each page, cut into strips or left whole; of one that cannot be opened or cut, why.
 
-    As many are cut side by side as there are threads to read them, a few at most.
+    As many large ones are cut side by side as there are threads to read them, a few at most. Of
+    small ones more is done in Python, where threads only stand in each other's way.
     """
     together = 1 if whole else min(CUT_TOGETHER, torch.get_num_threads())
     if together == 1:
         yield from map(partial(_cut_or_failed, whole=whole), pages)
         return
     with ThreadPoolExecutor(together) as pool:
-        waiting: deque[Future[Cut]] = deque()
+        waiting: deque[Callable[[], Cut]] = deque()
         for page in pages:
-            waiting.append(pool.submit(_cut_or_failed, page, whole=whole))
+            cut = partial(_cut_or_failed, page, whole=whole)
+            waiting.append(pool.submit(cut).result if _is_large(page) else cut)
             if len(waiting) == together:
-                yield waiting.popleft().result()
+                yield waiting.popleft()()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()()
+
+
+def _is_large(opened: Opened) -> bool:
+    page = opened.page
+    return isinstance(page, PageImage) and page.image.width * page.image.height >= LARGE_PX
 
 
 def _cut_or_failed(opened: Opened, *, whole: bool) -> Cut:

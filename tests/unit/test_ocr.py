@@ -229,6 +229,21 @@ class TestManySources:
         list(ocr.read_all(pages))
         assert batches == [1, 1, 0, 2]  # a page each, one of them blank
 
+    @pytest.mark.parametrize("large", [0, 800 * 80, 10**9])
+    def test_pages_that_are_cut_side_by_side_stay_in_order(
+        self,
+        ocr: OCR,
+        pages: list[Image.Image],
+        large: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(cuts, "CUT_TOGETHER", 1)
+        expected = [timeless(document) for document in ocr.read_all(pages * 2)]
+        monkeypatch.setattr(cuts, "CUT_TOGETHER", 3)
+        monkeypatch.setattr(cuts.torch, "get_num_threads", lambda: 3)
+        monkeypatch.setattr(cuts, "LARGE_PX", large)
+        assert [timeless(document) for document in ocr.read_all(pages * 2)] == expected
+
     def test_no_source_is_opened_long_before_its_turn(
         self, ocr: OCR, pages: list[Image.Image], monkeypatch: pytest.MonkeyPatch
     ) -> None:
