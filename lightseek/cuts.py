@@ -106,14 +106,12 @@ def cut_all(pages: Iterable[Opened], *, whole: bool) -> Iterator[Cut]:
     small ones more is done in Python, where threads only stand in each other's way.
     """
     together = 1 if whole else min(CUT_TOGETHER, torch.get_num_threads())
-    if together == 1:
-        yield from map(partial(_cut_or_failed, whole=whole), pages)
-        return
     with ThreadPoolExecutor(together) as pool:
         waiting: deque[Callable[[], Cut]] = deque()
         for page in pages:
             cut = partial(_cut_or_failed, page, whole=whole)
-            waiting.append(pool.submit(cut).result if _is_large(page) else cut)
+            apart = together > 1 and _is_large(page)
+            waiting.append(pool.submit(cut).result if apart else cut)
             if len(waiting) == together:
                 yield waiting.popleft()()
         while waiting:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from lightseek.config import (
@@ -50,6 +50,14 @@ class _Vision(BaseModel):
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     num_channels: Literal[3] = 3
+    image_size: int
+    patch_size: int
+
+    @model_validator(mode="after")
+    def _holds_a_patch(self) -> "_Vision":
+        if not 1 <= self.patch_size <= self.image_size:
+            raise ValueError("image_size is smaller than patch_size")
+        return self
 
 
 class _Sam(_Vision):
@@ -60,7 +68,7 @@ class _Sam(_Vision):
     mlp_ratio: float = 4.0
     hidden_act: Activation = "gelu"
     layer_norm_eps: float = 1e-6
-    window_size: int = 14
+    window_size: PositiveInt = 14
     global_attn_indexes: tuple[int, ...] = (2, 5, 8, 11)
     qkv_bias: Literal[True] = True
     use_abs_pos: Literal[True] = True

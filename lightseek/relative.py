@@ -77,11 +77,10 @@ def _attend_bands(
         torch.split(by_row, high, dim=1),
         torch.split(by_col, high, dim=1),
     )
-    mixed = []
+    mixed, scale = [], query.shape[-1] ** -0.5
     for band, its_rows, its_cols in zip(*bands, strict=True):
         bias = its_rows[..., :, None] + its_cols[..., None, :]
         bias = rearrange(bias, "g h w i j -> g (h w) (i j)")
-        scale = query.shape[-1] ** -0.5
         # one pass: a product and a sum of their own would write the scores twice, and round twice
         scores = torch.baddbmm(bias, band, key.transpose(1, 2), alpha=scale)
         mixed.append(scores.softmax(-1) @ value)

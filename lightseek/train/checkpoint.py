@@ -16,7 +16,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,6 +99,18 @@ class RunFolder:
     def _unfinished(self) -> Path:
         """What is not whole yet."""
         return self.path / "checkpoint.unfinished"
+
+    @property
+    def bad_batch(self) -> Path:
+        """Folder of the batch that made a number of no use."""
+        return self.path / "bad-batch"
+
+    def keep_batch(self, tensors: Mapping[str, Tensor], *, rank: int) -> Path:
+        """Write the share of a process in such a batch; gives the file."""
+        self.bad_batch.mkdir(parents=True, exist_ok=True)
+        file = self.bad_batch / f"batch-{rank}.safetensors"
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, file)
+        return file
 
     def is_finished(self, steps: int) -> bool:
         """Whether the model is there as it was after so many steps, and nothing is to be done.

@@ -13,7 +13,7 @@ Axes: C Y X channels and pixels of a view.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
 from itertools import groupby, islice
@@ -211,8 +211,11 @@ def build_features(
         shard_rows = _check_key(folder, key)
     else:
         _write(folder, _META, lambda path: _save_meta(path, key, shard_rows), done=0, rows=key.rows)
-    with FileLock(folder / _LOCK):  # another run that wants them waits, and finds them
-        for path, rows in _shards(folder, key.rows, shard_rows):
+    shards = list(_shards(folder, key.rows, shard_rows))
+    # one that is whole may lie where nothing can be written; another run that wants it waits
+    whole = all(_is_whole(path, len(rows)) for path, rows in shards)
+    with nullcontext() if whole else FileLock(folder / _LOCK):
+        for path, rows in shards:
             if not _is_whole(path, len(rows)):
                 tensors = _encode(encoder, views, rows, key.names, batch_size, on_row)
                 save = partial(write_file, tensors=tensors)

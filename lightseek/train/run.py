@@ -30,7 +30,6 @@ from lightseek.fusion import EMBEDDING_STD
 from lightseek.lora import Settings, add_adapters, learnt_of, save_adapters
 from lightseek.model import LightSeekOCR
 from lightseek.presets import preset
-from lightseek.shards import write_file
 from lightseek.tokenizer import character_tokenizer
 from lightseek.train.batch import Batch, StripBatches, draw_ahead
 from lightseek.train.card import current_commit, write_record
@@ -252,18 +251,10 @@ class Trainer:
         try:
             norm = self.optimiser.step(self.recipe.rate(step))
         except LightSeekError as fault:
-            told = self._keep_bad(batch)
-            raise LightSeekError(f"step {step}: {fault}; its strips are in {told}") from fault
+            file = self.job.folder.keep_batch(batch.tensors(), rank=self.rank)
+            raise LightSeekError(f"step {step}: {fault}; its strips: {file}") from fault
         means = Means.of(totals, hits, counts, norm=norm, rate=self.recipe.rate(step))
         return means, bool(sums[-2] > 0), bool(sums[-1] > 0)
-
-    def _keep_bad(self, batch: Batch) -> Path:
-        """Write this process' share of a batch that made a number of no use; gives the folder."""
-        folder = self.job.folder.path / "bad-batch"
-        folder.mkdir(exist_ok=True)
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in batch.tensors().items()}
-        write_file(folder / f"batch-{self.rank}.safetensors", tensors)
-        return folder
 
     def _measure(self, batch: Batch, *, glyphs_only: bool) -> None:
         """Count the operations that strips of this size take, once."""

@@ -17,6 +17,7 @@ from lightseek.data.loader import BatchLoader
 from lightseek.errors import DataError, UsageError
 from lightseek.model import LightSeekOCR
 from lightseek.tokenizer import Tokenizer
+from lightseek.train import features as features_module
 from lightseek.train.features import (
     CachedPairs,
     FeatureKey,
@@ -136,6 +137,18 @@ def test_a_broken_shard_is_named_and_made_anew(tmp_path: Path) -> None:
     encoder = Encoder()
     assert_right(build(tmp_path, encoder))
     assert encoder.views == 4
+
+
+def test_what_is_whole_is_read_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(features_module, "FileLock", refuse)
+    assert_right(build(tmp_path))
 
 
 @contextmanager

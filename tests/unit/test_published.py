@@ -98,6 +98,22 @@ def test_sizes_that_change_the_computation_are_refused(
         load_sam(folder)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"image_size": 8}, "image_size is smaller than patch_size"),
+        ({"window_size": 0}, "window_size"),
+    ],
+)
+def test_sizes_of_which_nothing_is_left_are_refused(
+    folder: Path, setting: dict[str, Any], said: str
+) -> None:
+    config = {"model_type": "sam", "vision_config": SIZES | setting}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=rf"config\.json does not fit: .*{said}"):
+        load_sam(folder)
+
+
 def test_a_broken_file_is_refused(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(ModelError, match="broken or cut off"):

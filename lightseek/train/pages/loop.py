@@ -311,13 +311,12 @@ class PageTrainer:
         Raises:
             LightSeekError: Always.
         """
-        folder = self.folder.path / "bad-batch"
         if math.isfinite(loss) or not math.isfinite(own_loss):
-            keep_bad_batch(folder, suspect, rows, rank=self.accelerator.process_index)
+            keep_bad_batch(self.folder, suspect, rows, rank=self.accelerator.process_index)
         raise LightSeekError(
             f"loss {loss:.4g}, gradient {norm:.4g} at step {self.progress.step}: the batch is in "
-            f"{folder}, the last checkpoint is of step {self.folder.last_step()}; look at its "
-            "rows, or lower optimiser.rate"
+            f"{self.folder.bad_batch}, the last checkpoint is of step {self.folder.last_step()}; "
+            "look at its rows, or lower optimiser.rate"
         )
 
     def _evaluate(self, report: PageReporter) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lightseek.lora import Settings, merge_adapters, save_adapters
@@ -18,6 +17,7 @@ from lightseek.model import LightSeekOCR
 from lightseek.presets import names_preset
 from lightseek.tokenizer import Tokenizer
 from lightseek.train.card import current_commit, write_record
+from lightseek.train.checkpoint import RunFolder
 from lightseek.train.pages.batch import PageBatch
 from lightseek.train.pages.recipe import PageRecipe
 from lightseek.train.pages.state import PageProgress
@@ -109,18 +109,16 @@ def _write_record(folder: Path, origin: Origin, progress: PageProgress) -> None:
     )
 
 
-def keep_bad_batch(folder: Path, batch: PageBatch, rows: Sequence[str], *, rank: int) -> None:
+def keep_bad_batch(run: RunFolder, batch: PageBatch, rows: Sequence[str], *, rank: int) -> None:
     """Write the tensors of a batch and the names of its rows.
 
     Args:
-        folder: Gets them.
+        run: Gets them.
         batch: The one whose loss is no number, or the last of the step if none is.
         rows: Of the whole step: a gradient does not tell which of them made it so.
         rank: This process.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in batch.tensors().items()}
-    save_file(tensors, folder / f"batch-{rank}.safetensors")
+    file = run.keep_batch(batch.tensors(), rank=rank)
     told = {"rows": batch.names, "grids": batch.grids, "rows_of_step": rows}
     # names of files may be in another encoding, which JSON escapes
-    (folder / f"batch-{rank}.json").write_text(f"{json.dumps(told, indent=1)}\n", encoding="utf-8")
+    file.with_suffix(".json").write_text(f"{json.dumps(told, indent=1)}\n", encoding="utf-8")
