@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from lightseek.blocks.drawn import find_drawn, find_pictures, unlabelled, without_rules
 from lightseek.blocks.initials import with_initials
 from lightseek.blocks.ink import Components, Sheet, median, quantile, touching
+from lightseek.blocks.overprint import part_overprinted
 from lightseek.blocks.sieve import BESIDE, Segment, text_alone
 
 _MAX_UNEVEN = 2.5
@@ -50,10 +51,11 @@ class Found(NamedTuple):
 
 def find_segments(sheet: Sheet) -> Found:
     """Find the runs of letters."""
-    pieces = without_rules(sheet)
     letter = sheet.letter
+    pieces = without_rules(sheet)
     if letter == 0:
         return Found([], pieces, np.zeros(len(pieces.area), bool))
+    pieces = part_overprinted(pieces, letter)
     pictures = find_pictures(pieces, letter)
     drawn = pictures | find_drawn(pieces, letter)
     specks = pieces.area < max(1.0, 0.01 * letter**2)

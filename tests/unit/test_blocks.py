@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 import lightseek.blocks.ink
 from lightseek.blocks import STRIP_HEIGHT, STRIP_WIDTHS, Block, Strip, cut_page, word_boxes
 from lightseek.blocks.ink import components, flat_sheet
+from lightseek.blocks.overprint import part_overprinted
 from lightseek.blocks.sieve import Segment, _is_beside, _picture_cells
 from lightseek.document import Box
 
@@ -362,6 +363,28 @@ def test_a_line_at_the_edge_is_whole_beside_lines_printed_over_each_other() -> N
     assert len(found) == 3
     assert found[0].top < 6
     assert found[2].top > 90
+
+
+@pytest.mark.parametrize("step", [17, 18])
+def test_lines_printed_over_each_other_are_parted(step: int) -> None:
+    page = Sheet(900, 200)
+    for left, top in ((20, 20), (100, 20 + step), (20, 80)):
+        page.line(left, top, sentence(0, 9), size=30, name="Inter-Regular.otf")
+    found = lines(cut_page(page.image))
+    assert len(found) == 3
+    for box, line in zip(found, page.boxes, strict=True):
+        assert abs(box.top - line.top) < 10
+        assert abs(box.bottom - line.bottom) < 10
+
+
+def test_columns_half_a_line_apart_are_not_parted() -> None:
+    page = Sheet(1000, 500)
+    for row in range(16):
+        page.line(40, 40 + 23 * row, sentence(row, 7), size=20, name="Inter-Regular.otf")
+        left = page.boxes[-1].right + 30
+        page.line(left, 50 + 23 * row, sentence(row + 5, 7), size=20, name="Inter-Regular.otf")
+    sheet = flat_sheet(page.image)
+    assert part_overprinted(sheet.pieces, sheet.letter) is sheet.pieces
 
 
 def test_a_slanted_line_is_level_on_its_strip() -> None:
