@@ -1,6 +1,7 @@
 """Mode `blocks`: cut a page along its white space into strips of one line, in reading order.
 
-    flat_sheet -> find_segments (text_alone) -> reading_order -> paragraphs -> cut_strips -> Block
+    flat_sheet -> without_frames -> find_segments (text_alone) -> reading_order -> paragraphs
+    -> cut_strips -> Block
 
 Knows nothing of models: the strips are read elsewhere.
 """
@@ -10,6 +11,7 @@ from functools import reduce
 
 from PIL import Image
 
+from lightseek.blocks.frames import without_frames
 from lightseek.blocks.ink import flat_sheet
 from lightseek.blocks.order import reading_order
 from lightseek.blocks.paragraphs import paragraphs
@@ -54,7 +56,7 @@ def cut_page(image: Image.Image) -> list[Block]:
             f"a page in mode {image.mode}: convert it to one of {', '.join(_PIXELS)}, or take what "
             "open_pages gives"
         )
-    sheet = flat_sheet(image)
+    sheet = without_frames(flat_sheet(image))
     found = find_segments(sheet)
     page = Box(0, 0, image.width, image.height)
     body = body_size(found.segments)

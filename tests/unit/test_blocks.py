@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import lightseek.blocks.ink
 from lightseek.blocks import STRIP_HEIGHT, STRIP_WIDTHS, Block, Strip, cut_page, word_boxes
+from lightseek.blocks.frames import without_frames
 from lightseek.blocks.ink import components, flat_sheet
 from lightseek.blocks.overprint import part_overprinted
 from lightseek.blocks.sieve import Segment, _is_beside, _picture_cells
@@ -520,6 +521,32 @@ def test_the_frames_of_a_dense_table_touch_no_cell() -> None:
     found = [strip.box for strip in strips(blocks)]
     assert len(found) == len(page.boxes)
     assert min(a.iou(b) for a, b in zip(found, page.boxes, strict=True)) > 0.75
+
+
+@pytest.mark.parametrize(("word", "bottom"), [("[Bir20]", 71), ("[7]", 71), ("gypsy", 67)])
+def test_frames_around_words_are_taken_off(word: str, bottom: int) -> None:
+    plain, framed = Sheet(700, 120), Sheet(700, 120)
+    for page in (plain, framed):
+        page.line(40, 40, f"many small birds sing {word} in the old garden")
+    inner = word.strip("[]")
+    start = 40 + fits("many small birds sing " + "[" * (inner != word))
+    sides = start - 4, 41, start + fits(inner) + 3, bottom
+    framed.draw.rectangle(sides, outline=(90, 0, 0), width=2)
+    bare, seen = flat_sheet(plain.image), flat_sheet(framed.image)
+    assert without_frames(bare) is bare
+    before, after = ((bare.ink != sheet.ink).sum() for sheet in (seen, without_frames(seen)))
+    assert after < before / 2  # brackets lose what lay under it
+    assert len(list(strips(cut_page(framed.image)))) == 1
+
+
+@pytest.mark.parametrize("name", ["Inter-Regular.otf", "Caladea-Bold.ttf", "CourierPrime.otf"])
+@pytest.mark.parametrize("size", [30, 40, 60])
+def test_letters_are_no_frames(name: str, size: int) -> None:
+    page = Sheet(1000, 300)
+    page.column(40, 20, 3, 600)
+    page.line(40, 150, "DOQ 0 B 8 BAD GOOD Detection", size=size, name=name)
+    sheet = flat_sheet(page.image)
+    assert without_frames(sheet) is sheet
 
 
 def test_rules_as_high_as_a_crop_are_left_out() -> None:
