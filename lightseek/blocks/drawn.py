@@ -141,7 +141,7 @@ def find_drawn(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
         _rule_ends(pieces, letter)
         | _cut_rules(pieces, letter)
         | _tick_boxes(pieces, letter)
-        | _dashed_rules(pieces, letter)
+        | _broken_rules(pieces, letter)
         | _screens(pieces, letter)
     )
 
@@ -191,22 +191,57 @@ def _cut_rules(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     return np.asarray(found)
 
 
-def _dashed_rules(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
-    """Dashes that follow each other on a level on which no letters stand."""
-    left, top, right, bottom = pieces.boxes.T
-    thin = (pieces.height < 0.35 * letter) & (pieces.width < 3.5 * letter)
-    dashes = np.flatnonzero(thin & (pieces.width > 0.2 * letter))
-    middle, reach = (top[dashes] + bottom[dashes]) / 2, 0.8 * letter
-    bars = np.stack([left[dashes] - reach, middle, right[dashes] + reach, middle + 1], axis=1)
-    tall = pieces.height >= 0.55 * letter
-    found = np.zeros(len(pieces.area), bool)
+def _broken_rules(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
+    """Dashes and dots that follow each other, level or downwards, where no letters stand."""
+    width, height = pieces.width, pieces.height
+    dashes = (height < 0.35 * letter) & (width < 3.5 * letter) & (width > 0.2 * letter)
+    dots = (width < 0.35 * letter) & (height < 0.5 * letter) & (pieces.area > 0.01 * letter**2)
+    level, downwards = pieces.boxes, pieces.boxes[:, [1, 0, 3, 2]]
+    return np.asarray(
+        _chained(pieces, level, dashes, reach=0.8 * letter, clear=2 * letter, letter=letter)
+        # the points of an entry of the contents stand on the line of its letters
+        | _chained(pieces, level, dots, reach=0.35 * letter, clear=8 * letter, letter=letter)
+        # closer below each other than a colon and the next, or whatever begins lines
+        | _chained(pieces, downwards, dots, reach=0.35 * letter, clear=2 * letter, letter=letter)
+    )
+
+
+def _chained(
+    pieces: Components,
+    boxes: Int[np.ndarray, "N 4"],
+    marks: Bool[np.ndarray, " N"],
+    *,
+    reach: float,
+    clear: float,
+    letter: float,
+) -> Bool[np.ndarray, " N"]:
+    """Marks in rows of many in which no letters stand.
+
+    Args:
+        pieces: All of them.
+        boxes: Theirs, start, top, end, bottom as seen along the rows.
+        marks: What rows may be made of.
+        reach: Half the way to the next, at most.
+        clear: How far before and behind a row no letters stand.
+        letter: Height of a letter.
+    """
+    start, top, end, bottom = boxes.T
+    numbers = np.flatnonzero(marks)
+    middle = (top[numbers] + bottom[numbers]) / 2
+    bars = np.stack([start[numbers] - reach, middle, end[numbers] + reach, middle + 1], axis=1)
+    # narrower are crossings with other rules
+    letters = (pieces.height >= 0.55 * letter) & (pieces.width >= 0.2 * letter)
+    found = np.zeros(len(boxes), bool)
     for chain in touching(bars, letter):
         if len(chain) < _MANY_DASHES:
             continue
-        rule = dashes[chain]
-        level = median(middle[chain])
-        near = (left < right[rule].max() + 2 * letter) & (right > left[rule].min() - 2 * letter)
-        found[rule] = np.sum(tall & near & (top < level) & (bottom > level)) < 2
+        rule, level = numbers[chain], median(middle[chain])
+        first, last = start[rule].min(), end[rule].max()
+        across = (top < level) & (bottom > level)
+        near = (start < last + clear) & (end > first - clear)
+        if np.sum(letters & across & near) < 2:
+            found[rule] = True
+            found |= across & ~letters & (start > first) & (end < last)  # crossings of rules
     return found
 
 

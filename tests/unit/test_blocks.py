@@ -612,6 +612,28 @@ def test_a_dashed_rule_makes_no_line_larger() -> None:
     assert_found_in_order(cut_page(page.image), page.boxes)
 
 
+def test_dotted_rules_between_cells_are_no_text() -> None:
+    page = Sheet(900, 330)
+    for row in range(6):
+        for x, text in ((60, "Neil Harlow, Director"), (420, "(203) 569-4345"), (640, "Biotech")):
+            page.line(x, 40 + 42 * row, text)
+    dots = [(x, y) for y in range(31, 285, 42) for x in range(30, 860, 7)]
+    dots += [(x, y) for y in range(31, 285, 7) for x in (30, 408, 618, 856)]
+    for x, y in dots:
+        page.draw.rectangle((x, y, x + 2, y + 2), fill="black")
+    found = [strip.box for strip in strips(cut_page(page.image))]
+    assert len(found) == len(page.boxes)
+    assert min(box.iou(true) for box, true in zip(found, page.boxes, strict=True)) > 0.75
+
+
+def test_ones_below_each_other_are_no_rule() -> None:
+    page = Sheet(600, 500)
+    for row in range(12):
+        page.line(40, 30 + 34 * row, "1")
+        page.line(80, 30 + 34 * row, sentence(row, 6))
+    assert all(box.left < 50 for box in lines(cut_page(page.image)))
+
+
 def test_text_that_runs_upwards_is_left_out_and_ends_no_column() -> None:
     page = Sheet()
     page.column(60, 100, rows=20, width=380)
