@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -52,8 +52,26 @@ class Texts(NamedTuple):
     """Where each token of `ids` stands."""
 
 
+AnyTensors = TypeVar("AnyTensors", bound="Tensors")
+
+
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Tensors:
+    """A batch: tensors, and what is said of them."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def to(self: AnyTensors, device: torch.device) -> AnyTensors:
+        """The batch on a device."""
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items()}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Tensors):
     """Strips of one size, those with shorter texts first."""
 
     views: Float[Tensor, "B 1 Y X"]
@@ -84,16 +102,6 @@ class Batch:
                 upto = slice(_whole_steps(max(1, *lengths[rows])))
                 places = Places(self.at_x[rows, upto], self.at_y[rows, upto])
                 yield Texts(rows, self.ids[rows, upto], self.targets[rows, upto], places)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-    def to(self, device: torch.device) -> "Batch":
-        """The batch on a device."""
-        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items()}
-        return replace(self, **moved)
 
 
 class StripBatches(Dataset[Batch]):

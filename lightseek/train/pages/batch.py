@@ -8,8 +8,8 @@ Y X y x pixels, h w visual tokens down and across, F width of fused features, D 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from lightseek.grounding import IMAGE, find_prompt
 from lightseek.model import LightSeekOCR
 from lightseek.reader import scale_colours, stack_colours
 from lightseek.tokenizer import Tokenizer
-from lightseek.train.batch import IGNORED
+from lightseek.train.batch import IGNORED, Tensors
 from lightseek.train.features import Features
 from lightseek.train.loss import Part, score
 from lightseek.train.next_token import side_by_side
@@ -97,7 +97,7 @@ def make_prompt(model: LightSeekOCR, tokenizer: Tokenizer, wanted: str | None) -
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PageBatch:
+class PageBatch(Tensors):
     """Pages of one mode."""
 
     names: tuple[str, ...]
@@ -112,16 +112,6 @@ class PageBatch:
     """The last token of the prompt, then the text, filled up on its right."""
     targets: Int[Tensor, "B L"]
     """What follows each, `IGNORED` where nothing does."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-    def to(self, device: torch.device) -> "PageBatch":
-        """The same batch on a device."""
-        moved: dict[str, Any] = {name: t.to(device) for name, t in self.tensors().items()}
-        return replace(self, **moved)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
