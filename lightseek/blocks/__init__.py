@@ -1,7 +1,7 @@
 """Mode `blocks`: cut a page along its white space into strips of one line, in reading order.
 
-    flat_sheet -> without_frames -> find_segments (text_alone) -> reading_order -> paragraphs
-    -> cut_strips -> Block
+    flat_sheet -> without_frames -> find_segments (text_alone) -> straightened -> reading_order
+    -> paragraphs -> cut_strips -> Block
 
 Knows nothing of models: the strips are read elsewhere.
 """
@@ -11,6 +11,7 @@ from functools import reduce
 
 from PIL import Image
 
+from lightseek.blocks.bend import bent, straightened
 from lightseek.blocks.frames import without_frames
 from lightseek.blocks.ink import flat_sheet
 from lightseek.blocks.order import reading_order
@@ -61,10 +62,10 @@ def cut_page(image: Image.Image) -> list[Block]:
     page = Box(0, 0, image.width, image.height)
     body = body_size(found.segments)
     blocks = []
-    for column in reading_order(found.segments):
+    for column in reading_order(straightened(found.segments, found.pieces.boxes)):
         for paragraph in paragraphs(column, body):
             cuts = (
-                [s for segment in row for s in cut_strips(sheet, found, segment, page)]
+                [s for segment in row for s in cut_strips(sheet, found, bent(segment), page)]
                 for row in paragraph.rows
             )
             lines = tuple(

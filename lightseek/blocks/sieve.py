@@ -63,6 +63,8 @@ class Segment:
     """Numbers of its components."""
     initial: int | None = None
     """Number of the component that is the drop capital before it."""
+    moved: float = 0.0
+    """How many pixels higher it is said to stand than it does, to be level with its line."""
 
     @property
     def width(self) -> int:
@@ -78,7 +80,7 @@ class Segment:
         """Grow by the ink of another; the own letters stay typical if they are more."""
         if other.width > self.width:
             self.letter, self.small, self.tall = other.letter, other.small, other.tall
-            self.middle, self.base = other.middle, other.base
+            self.middle, self.base, self.moved = other.middle, other.base, other.moved
         self.left, self.top = min(self.left, other.left), min(self.top, other.top)
         self.right, self.bottom = max(self.right, other.right), max(self.bottom, other.bottom)
         self.pieces += other.pieces

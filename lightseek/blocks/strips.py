@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num, UInt8
 
-from lightseek.blocks.ink import Sheet, median
+from lightseek.blocks.bend import slope_of
+from lightseek.blocks.ink import Sheet
 from lightseek.blocks.segments import Found
 from lightseek.blocks.sieve import Segment
 from lightseek.document import Box
@@ -167,24 +168,8 @@ def _level(
 
 def _fall(boxes: Int[np.ndarray, "N 4"], segment: Segment) -> float:
     """Pixels that a line falls a pixel to the right, where that is more than its letters differ."""
-    height = boxes[:, 3] - boxes[:, 1]
-    letters = boxes[(height > 0.6 * segment.letter) & (height < 1.8 * segment.letter)]
-    if len(letters) < 8:
-        return 0.0
-    x, y = (letters[:, 0] + letters[:, 2]) / 2, letters[:, 3].astype(float)
-    for _ in range(3):
-        slope, base = _straight(x, y)
-        off = np.abs(y - slope * x - base)
-        near = off <= max(1.0, 1.5 * median(off))
-        x, y = x[near], y[near]
-    return float(slope) if abs(slope) * segment.width > 0.3 * segment.letter else 0.0
-
-
-def _straight(x: Float[np.ndarray, " K"], y: Float[np.ndarray, " K"]) -> tuple[float, float]:
-    """Slope and height at zero of the line with the least squares."""
-    across, down = x.mean(), y.mean()
-    slope = float((x - across) @ (y - down) / max(1e-9, (x - across) @ (x - across)))
-    return slope, float(down - slope * across)
+    slope = slope_of(boxes, segment) or 0.0
+    return slope if abs(slope) * segment.width > 0.3 * segment.letter else 0.0
 
 
 def _extent(

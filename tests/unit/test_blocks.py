@@ -388,6 +388,25 @@ def test_columns_half_a_line_apart_are_not_parted() -> None:
     assert part_overprinted(sheet.pieces, sheet.letter) is sheet.pieces
 
 
+@pytest.mark.parametrize("fall", [-0.05, -0.03, 0.03, 0.05])
+def test_rows_of_a_part_that_slants_stay_together(fall: float) -> None:
+    page = Sheet(700, 900)
+    rows = [*range(10), *range(11, 20)]
+    for row in rows:
+        page.line(60, 60 + 40 * row, sentence(row, 2))
+        page.line(360, 60 + 40 * row, f"{row + 10} pieces at {row + 3}.50")
+    upper = page.image.crop((0, 0, 700, 480))
+    shear = (1, 0, 0, -fall, 1, 350 * fall)
+    slanted = upper.transform(
+        upper.size, Image.Transform.AFFINE, shear, Image.Resampling.BICUBIC, fillcolor="white"
+    )
+    page.image.paste(slanted, (0, 0))
+    found = [line for block in cut_page(page.image) for line in block.lines]
+    assert len(found) == len(rows)
+    assert all(line.box.left < 70 and line.box.right > 500 for line in found)
+    assert [line.box.top for line in found] == sorted(line.box.top for line in found)
+
+
 def test_a_slanted_line_is_level_on_its_strip() -> None:
     page = Sheet(1000, 700)
     for row in range(3):
