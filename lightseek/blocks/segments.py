@@ -7,6 +7,7 @@ Axes: H W rows and columns of pixels, N pieces of ink, K small ones, S segments.
 """
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -226,7 +227,7 @@ def _attach_small(
     if len(small) > _MAX_SMALL:
         small = small[np.argsort(-pieces.area[small], kind="stable")[:_MAX_SMALL]]
     small = small[np.argsort(pieces.boxes[small, 0], kind="stable")]
-    boxes = pieces.boxes[small]
+    lefts, bottoms = pieces.boxes[small, 0].tolist(), pieces.boxes[small, 3].tolist()
     bases = np.array([s.base for s in segments])
     spans = np.array([[s.left, s.right] for s in segments], float)
     middles = np.array([s.middle for s in segments])
@@ -247,17 +248,14 @@ def _attach_small(
         near = (across < 1.6 * reach) & (down < np.where(y < middles, above, below) * reach)
         level = down < 0.5 * reach
         near |= level & _begun_with(pieces.boxes[i], spans, level, reach, letter)
-        in_a_column = ((across == 0) & (down < 4 * reach)).any()
-        if not in_a_column and right - left > 0.3 * letter:
-            near |= (across < 4 * reach) & (down < 0.5 * reach)
-        elif not in_a_column and min(right - left, bottom - top) > 0.12 * letter:
-            near |= (across < 2.5 * reach) & (down < 0.8 * reach)
-        beside = (across < _BESIDE_SIGN * reach) & (down < 0.5 * reach)
+        if min(right - left, bottom - top) > 0.12 * letter or right - left > 0.3 * letter:
+            near |= _far_off(right - left, across, down, reach, letter)
+        beside = (across < _BESIDE_SIGN * reach) & level
         if (beside & (spans[:, 1] < x)).any() and (beside & (spans[:, 0] > x)).any():
             near |= beside
         after = left - spans[:, 1]
         # the first of a row of points may stand farther off than the next ones
-        start = 1.6 * reach if _is_in_row(pieces.boxes[i], boxes, letter) else letter
+        start = 1.6 * reach if _is_in_row(pieces.boxes[i], lefts, bottoms, letter) else letter
         follows = (after >= 0) & (after < start) & (np.abs(bottom - bases) < 0.2 * reach)
         spans[follows, 1] = right
         near |= follows
@@ -267,6 +265,20 @@ def _attach_small(
             host.left, host.top = min(host.left, left), min(host.top, top)
             host.right, host.bottom = max(host.right, right), max(host.bottom, bottom)
             host.pieces.append(i)
+
+
+def _far_off(
+    width: int,
+    across: Float[np.ndarray, " S"],
+    down: Float[np.ndarray, " S"],
+    reach: Float[np.ndarray, " S"],
+    letter: float,
+) -> Bool[np.ndarray, " S"]:
+    """Runs that a dash or a bullet so wide may belong to, unless it stands in a column of text."""
+    if ((across == 0) & (down < 4 * reach)).any():
+        return np.zeros(len(reach), bool)
+    farthest, off = (4.0, 0.5) if width > 0.3 * letter else (2.5, 0.8)
+    return (across < farthest * reach) & (down < off * reach)
 
 
 def _begun_with(
@@ -279,21 +291,24 @@ def _begun_with(
     """Runs that begin with a dash or a bullet, whatever stands above and below it."""
     left, top, right, bottom = box.tolist()
     is_bullet = _is_bullet(right - left, bottom - top, letter)
+    if not is_bullet and right - left <= 0.3 * letter:
+        return np.zeros(len(spans), bool)
     farthest = _BULLET_BEFORE_LINE if is_bullet else _BEFORE_LINE
     ahead = (spans[:, 0] >= right) & (spans[:, 0] - right < farthest * reach)
     ahead &= spans[:, 1] - spans[:, 0] > _SHORTEST_LINE * reach
     behind = level & (spans[:, 1] <= left) & (left - spans[:, 1] < BESIDE * reach)
-    return ahead & ((is_bullet or right - left > 0.3 * letter) and not behind.any())
+    return ahead & (not behind.any())
 
 
-def _is_in_row(box: Int[np.ndarray, " 4"], boxes: Int[np.ndarray, "K 4"], letter: float) -> bool:
-    """Whether a point has another close behind it, on its level, among boxes from left to right."""
+def _is_in_row(
+    box: Int[np.ndarray, " 4"], lefts: list[int], bottoms: list[int], letter: float
+) -> bool:
+    """Whether a point has another close behind it, on its level, among those from left to right."""
     left, _, right, bottom = box.tolist()
     if right - left >= 0.4 * letter:
         return False
-    first = np.searchsorted(boxes[:, 0], right, "right")
-    last = np.searchsorted(boxes[:, 0], right + letter, "left")
-    return bool((np.abs(boxes[first:last, 3] - bottom) <= 0.1 * letter).any())
+    first, last = bisect_right(lefts, right), bisect_left(lefts, right + letter)
+    return any(abs(other - bottom) <= 0.1 * letter for other in bottoms[first:last])
 
 
 def _is_bullet(width: float, height: float, letter: float) -> bool:
