@@ -2,7 +2,7 @@
 
 A page that is slanted as a whole is level on its sheet; this is about one part of it.
 
-Axes: N pieces of ink, S segments, K letters.
+Axes: N pieces of ink, K those of one line.
 """
 
 from dataclasses import replace
@@ -56,7 +56,6 @@ def _moved_up(segment: Segment, by: float) -> Segment:
         bottom=round(segment.bottom - by),
         middle=segment.middle - by,
         base=segment.base - by,
-        pieces=list(segment.pieces),
         moved=segment.moved + by,
     )
 

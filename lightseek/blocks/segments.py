@@ -297,7 +297,7 @@ def _begun_with(
     ahead = (spans[:, 0] >= right) & (spans[:, 0] - right < farthest * reach)
     ahead &= spans[:, 1] - spans[:, 0] > _SHORTEST_LINE * reach
     behind = level & (spans[:, 1] <= left) & (left - spans[:, 1] < BESIDE * reach)
-    return ahead & (not behind.any())
+    return ahead & ~behind.any()
 
 
 def _is_in_row(
