@@ -31,6 +31,7 @@ from torch import Tensor
 from lightseek.config import validate
 from lightseek.errors import LightSeekError, ModelError, UsageError
 from lightseek.presets import preset_data
+from lightseek.shards import write_file
 from lightseek.train.card import read_record
 
 P = TypeVar("P")
@@ -109,7 +110,7 @@ class RunFolder:
         """Write the share of a process in such a batch; gives the file."""
         self.bad_batch.mkdir(parents=True, exist_ok=True)
         file = self.bad_batch / f"batch-{rank}.safetensors"
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, file)
+        write_file(file, {name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
         return file
 
     def is_finished(self, steps: int) -> bool:
