@@ -23,7 +23,8 @@ from lightseek.data import degrade
 from lightseek.data.kinds import Paper
 from lightseek.data.layouts import PageSetter, first_set, scaled, toned
 from lightseek.data.lettering import PrintedLine
-from lightseek.data.press import CUT_PX, draw_look, wear
+from lightseek.data.look import draw_look
+from lightseek.data.press import CUT_PX, wear
 from lightseek.data.strips import LINE_PX, StripSample, label_strip
 from lightseek.data.typesetting import SetPage
 

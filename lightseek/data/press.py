@@ -7,9 +7,7 @@ Knows nothing of labels.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -20,118 +18,17 @@ from lightseek.blocks.ink import flattened
 from lightseek.blocks.strips import MARGIN, STRIP_HEIGHT
 from lightseek.data import degrade
 from lightseek.data.lettering import Line, PrintedLine
+from lightseek.data.look import FINE, USUAL, Look, Sheet
+from lightseek.data.struck import clog, strike_unevenly
 
 CUT_PX = (0.85 * STRIP_HEIGHT, STRIP_HEIGHT)
 """Height on a strip of what is cut out around a line."""
-_BULLETS, _ROMAN = "•••–—-·*○●□■→✓", ("i", "ii", "iii", "iv", "v", "I", "II", "IV")
 _NARROW = (".", ",", ":", ";", "'")
 """Marks that leave most of the room of a letter empty."""
-_USUAL, _FINE = 1.3, 1.8
-"""Pixels of the sheet for one of the strip, at 200 dpi and from 300 dpi on."""
-
-Press = Literal["print", "typewriter", "receipt"]
-PRESSES: tuple[Press, ...] = get_args(Press)
-
-
-class Sheet(NamedTuple):
-    """The size at which a strip is printed."""
-
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What is drawn by lot before anything is placed."""
-
-    press: Press
-    line_px: float
-    """Pitch of lines set solid, in pixels of the strip."""
-    scale_x: float
-    scale_y: float
-    """Pixels of the sheet for one of the strip; where they differ, letters are wide or narrow."""
-    paper: int
-    ink: int
-    bilevel: bool
-    mixed: bool
-    """Some words stand in another face of the family."""
-    tracking_em: float
-    space: float
-    """Gap between words over that of the face."""
-    air: float
-    """Gap before colons and within quotes over that between words, as in old letterpress."""
-    aside: float
-    """How far points and colons of monospaced type stand to the right in their room, over its
-    width: those of tills stand anywhere, which leaves a gap that is no space."""
-    wide_gaps: bool
-    item: tuple[str, ...]
-    """The bullet or number of a list that the line begins with, apart from its text; or nothing."""
-    far_word: int
-    """The word that begins a far column; 0 for none."""
-    ligatures: bool
-    small_capitals: float
-    """Height of the capitals that names are set in after their first letter, over that of others;
-    0 where they are set as usual."""
-    notes: float
-    """Share of words that a small raised or lowered figure follows."""
-    room: float
-    """Share of the strip that may be written on."""
-
-
-def draw_look(rng: random.Random, difficulty: float, press: Press | None = None) -> Look:
-    """Draw a look, of any press or of a given one; at difficulty 0 only size and margins vary."""
-
-    def chance(probability: float) -> bool:
-        return rng.random() < probability * difficulty
-
-    draw = rng.random() / max(difficulty, 1e-9)
-    press = press or ("typewriter" if draw < 0.2 else "receipt" if draw < 0.38 else "print")
-    fine, coarse = (_FINE, 2.6, 2.6), (0.8, 1.0)
-    scale = rng.choice(fine if press == "receipt" else (*[_USUAL] * 4, *coarse, *fine, 2.6))
-    stretch = 1.0
-    if press == "receipt" and chance(0.5):
-        stretch = rng.uniform(0.6, 1.9)
-    elif chance(0.3):
-        stretch = rng.uniform(0.8, 1.2) if rng.random() < 0.8 else rng.uniform(0.65, 1.6)
-    tracking, space = 0.0, 1.0
-    if chance(0.12):
-        tracking = rng.uniform(-0.05, 0.14)
-    if chance(0.3):
-        space = rng.uniform(0.7, 1.8)
-    if chance(0.02):  # headings whose letters stand as far apart as words do elsewhere
-        tracking, space = rng.uniform(0.2, 0.7), rng.uniform(2.0, 3.5)
-    bilevel = chance(0.5 if scale >= _FINE else 0.4 if scale in coarse else 0.08)
-    paper = 255 - round(70 * rng.random() ** 1.5 * difficulty)
-    ink = rng.randint(0, 110) if rng.random() < 0.85 else rng.randint(80, 150)
-    return Look(
-        press=press,
-        line_px=rng.uniform(17, 38) if rng.random() < 0.5 else rng.uniform(27, 38),
-        scale_x=scale * stretch,
-        scale_y=scale,
-        paper=255 if bilevel else paper,
-        ink=0 if bilevel else min(round(ink * difficulty), paper - 45),
-        bilevel=bilevel,
-        mixed=chance(0.1),
-        tracking_em=tracking,
-        space=space,
-        air=rng.uniform(0.2, 1.0) if chance(0.2) else 0.0,
-        aside=rng.uniform(-0.35, 0.25) if press != "print" and chance(0.4) else 0.0,
-        wide_gaps=chance(0.07),
-        item=(_draw_item(rng),) if chance(0.05) else (),
-        far_word=rng.randrange(1, 6) if chance(0.05) else 0,
-        ligatures=chance(0.3),
-        small_capitals=rng.uniform(0.68, 0.88) if press == "print" and chance(0.05) else 0.0,
-        notes=rng.uniform(0.05, 0.4) if press == "print" and chance(0.2) else 0.0,
-        room=rng.uniform(0.3, 1) if chance(0.12) else 1.0,
-    )
-
-
-def _draw_item(rng: random.Random) -> str:
-    """What an item of a list begins with."""
-    if rng.random() < 0.6:
-        return rng.choice(_BULLETS)
-    name = rng.choice((str(rng.randint(1, 20)), rng.choice("abcdefgABCDE"), rng.choice(_ROMAN)))
-    return rng.choice(("{}.", "{})", "({})")).format(name)
+_SIDE = 0.3
+"""White on either side of a line, over the height of what nearly all characters fill."""
+_TORN_SHARE = 0.03
+"""Of what is cut out, lines that go on beyond the edge of the paper."""
 
 
 def print_lines(
@@ -154,7 +51,30 @@ def print_lines(
     for line in lines:
         _print_glyphs(rng, draw, line, look)
         _print_rules(rng, draw, line, look, sheet, difficulty)
-    return np.asarray(image)
+    printed = np.asarray(image)
+    if look.press != "print" and chance(0.3 if look.press == "typewriter" else 0.15):
+        printed = strike_unevenly(rng, printed, lines)
+    if look.press == "typewriter" and chance(0.25):
+        printed = clog(rng, printed, lines, scale=look.scale_y)
+    if not look.bilevel and lines[0].glyphs and chance(0.1 if look.press == "typewriter" else 0.03):
+        printed = np.minimum(printed, _print_back(rng, lines[0], look, sheet, words))
+    return printed
+
+
+def _print_back(
+    rng: random.Random, line: Line, look: Look, sheet: Sheet, words: Sequence[str]
+) -> degrade.Grey:
+    """The other side of the paper, as far as it shows through."""
+    back = Image.new("L", sheet, look.paper)
+    draw = ImageDraw.Draw(back)
+    tone = round(look.paper - (look.paper - look.ink) * rng.uniform(0.05, 0.3))
+    text = "".join(c for c in " ".join(words) if c == " " or c in line.type.face.covers)
+    y = rng.uniform(0, line.type.line_height)
+    while text and y < sheet.height + line.type.ascent:
+        draw.text((rng.uniform(-40, 0), y), text, font=line.type.font, fill=tone, anchor="ls")
+        y += line.type.line_height * rng.uniform(1, 1.8)
+    turned = back.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return degrade.blur(np.asarray(turned), rng, scale=look.scale_y)
 
 
 def _print_glyphs(rng: random.Random, draw: ImageDraw.ImageDraw, line: Line, look: Look) -> None:
@@ -267,7 +187,7 @@ def wear(
 
     scale, typed = look.scale_y, look.press == "typewriter"
     if chance(0.08):
-        image = degrade.specks(image, rng, scale=scale / _USUAL)
+        image = degrade.specks(image, rng, scale=scale / USUAL)
     if chance(0.02 if look.press == "print" else 0.05):
         image = degrade.pen(image, rng, scale=scale)
     struck = typed and chance(0.5)
@@ -283,7 +203,7 @@ def wear(
         image = _to_bilevel(rng, image, look)
     elif chance(0.7 if smeared else 0.25):
         strength = rng.uniform(0.6, 2.2) if smeared else 0.8
-        image = degrade.blur(image, rng, scale=scale / _USUAL * strength)
+        image = degrade.blur(image, rng, scale=scale / USUAL * strength)
     if chance(0.07):
         share = rng.uniform(0.52, 0.84) / scale
         image = degrade.low_resolution(image, rng, scale=min(1.0, share))
@@ -297,7 +217,7 @@ def _inked(rng: random.Random, image: degrade.Grey, look: Look, difficulty: floa
         return rng.random() < probability * difficulty
 
     scale = look.scale_y
-    if scale >= _FINE and chance(0.35 if look.press == "typewriter" else 0.2):
+    if scale >= FINE and chance(0.35 if look.press == "typewriter" else 0.2):
         image = degrade.ink_spread(image, rng)
     if look.press == "receipt" and not look.bilevel and rng.random() < 0.35:
         image = degrade.dot_matrix(image, rng, pitch=look.line_px * scale / rng.uniform(18, 28))
@@ -310,10 +230,10 @@ def _inked(rng: random.Random, image: degrade.Grey, look: Look, difficulty: floa
 
 
 def _to_bilevel(rng: random.Random, image: degrade.Grey, look: Look) -> degrade.Grey:
-    if look.scale_y < _USUAL or rng.random() < 0.6:
-        return degrade.bilevel(image, rng, enlarged=look.scale_y > _USUAL)
-    # a scan in which capitals are 12 to 16 pixels high
-    share = rng.uniform(18, 28) / (look.line_px * look.scale_y)
+    if look.scale_y < USUAL or rng.random() < 0.6:
+        return degrade.bilevel(image, rng, enlarged=look.scale_y > USUAL)
+    # a scan in which capitals are 8 to 16 pixels high
+    share = rng.uniform(14, 28) / (look.line_px * look.scale_y)
     return degrade.low_resolution(image, rng, scale=min(1.0, share), black_and_white=True)
 
 
@@ -329,6 +249,8 @@ def cut_out(
         The strip, and the matrix that says where its points went.
     """
     left, top, right, bottom = _extent(line, to_strip)
+    if rng.random() < _TORN_SHARE:
+        right -= _torn(rng, line, to_strip)
     height, width = image.shape
     scale = rng.uniform(*CUT_PX) / (bottom - top)
     scale = min(scale, (width - 2 * MARGIN) / (right - left))
@@ -347,11 +269,24 @@ def cut_out(
     return strip, place
 
 
+def _torn(rng: random.Random, line: PrintedLine, to_strip: Float[np.ndarray, "2 3"]) -> float:
+    """How much nearer the right side is where the paper ends within the last letter.
+
+    Its left half stays, and points, which have no part that says what they are, stay whole.
+    """
+    left, _, right, _ = line.boxes[-1]
+    ink = float(right - left)
+    if ink < 0.4 * line.body_height:
+        return 0.0
+    side = _SIDE * line.body_height
+    return (side + ink * rng.uniform(0.05, 0.4)) * float(np.hypot(to_strip[0, 0], to_strip[1, 0]))
+
+
 def _extent(
     line: PrintedLine, to_strip: Float[np.ndarray, "2 3"]
 ) -> tuple[float, float, float, float]:
     """Around the ink of a line, and what it would take with all letters."""
-    middle, reach, side = (line.body_height * share for share in (0.5, 0.8, 0.3))
+    middle, reach, side = (line.body_height * share for share in (0.5, 0.8, _SIDE))
     box = line.box
     left, right = box.left - side, box.right + side
     top = min(box.top, line.baseline - middle - reach)

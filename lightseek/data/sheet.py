@@ -12,7 +12,7 @@ from lightseek.data.cuttings import TypesetStrips
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.kinds import KINDS
 from lightseek.data.layouts import PageSample, PageSetter
-from lightseek.data.press import PRESSES, Press
+from lightseek.data.look import PRESSES, Press
 from lightseek.data.strips import StripRenderer, StripSample
 from lightseek.tokenizer import LATIN, character_tokenizer
 

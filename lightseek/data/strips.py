@@ -24,7 +24,8 @@ from lightseek.data import degrade
 from lightseek.data.corpus import PLAIN, to_label
 from lightseek.data.fonts import Face
 from lightseek.data.lettering import Extent, Glyph, Line, PrintedLine, Type
-from lightseek.data.press import Look, Press, Sheet, cut_out, draw_look, print_lines, wear
+from lightseek.data.look import Look, Press, Sheet, draw_look
+from lightseek.data.press import cut_out, print_lines, wear
 from lightseek.data.variety import note_like
 
 LINE_PX = STRIP_HEIGHT
@@ -43,8 +44,7 @@ _LOWERED_NOTES = 0.25
 """Of figures beside words, those of formulas, below the line."""
 _BITMAP_RECEIPTS, _MONOSPACED_RECEIPTS = 0.4, 0.35
 """Of receipts; the rest is in any face."""
-_MIN_TYPE_PX = 8
-_MAX_CACHED_TYPES = 512
+_MIN_TYPE_PX, _MAX_CACHED_TYPES = 8, 512
 
 
 @dataclass(frozen=True, slots=True)

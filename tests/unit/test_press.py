@@ -7,15 +7,8 @@ import pytest
 from lightseek.blocks.strips import MARGIN
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.lettering import Glyph, Line, Type
-from lightseek.data.press import (
-    CUT_PX,
-    PRESSES,
-    Sheet,
-    cut_out,
-    draw_look,
-    print_lines,
-    wear,
-)
+from lightseek.data.look import PRESSES, Sheet, draw_look
+from lightseek.data.press import CUT_PX, cut_out, print_lines, wear
 from lightseek.tokenizer import LATIN
 
 PLAIN = replace(draw_look(random.Random(0), 0.0), scale_x=1, scale_y=1, line_px=40)
@@ -102,3 +95,29 @@ def test_a_line_that_is_cut_out_stands_on_white_where_the_matrix_says(line):
         before = np.argwhere(image < 128)[:, ::-1].mean(0)
         after = np.array([columns.mean(), rows.mean()])
         assert np.abs(place[:, :2] @ before + place[:, 2] - after).max() < 1
+
+
+def test_what_shows_through_is_paler_than_what_is_printed(line):
+    look = replace(PLAIN, press="typewriter", ink=0)
+    shown = 0
+    for seed in range(60):
+        printed = print_lines(random.Random(seed), [line], look, SHEET, ["HldbfT"] * 30, 1.0)
+        ghost = printed[: line.printed().boxes[:, 1].min().astype(int) - 12, :80]
+        between = ghost[(ghost > 40) & (ghost < 250)]
+        shown += len(between) > 100
+    assert 3 < shown < 40
+
+
+def test_paper_that_ends_within_the_last_letter_leaves_its_left_half(line):
+    [glyph, *_] = line.glyphs
+    alone = Line([glyph], line.type, line.baseline, line.left, glyph.right)
+    image = print_lines(random.Random(0), [alone], PLAIN, SHEET, [], 0.0)
+    torn = []
+    for seed in range(300):
+        strip, place = cut_out(image, random.Random(seed), alone.printed(), np.eye(2, 3))
+        left, _, right, _ = alone.printed().boxes[-1] * place[0, 0] + place[0, 2]
+        kept = (ink(strip)[:, 1].max() + 1 - left) / (right - left)
+        assert kept < 1.05
+        torn += [kept] if kept < 0.9 else []
+    assert 2 < len(torn) < 30
+    assert min(torn) > 0.5

@@ -5,11 +5,11 @@ import cv2
 import numpy as np
 import pytest
 
-from lightseek.data import press, strips
+from lightseek.data import look, strips
 from lightseek.data.corpus import to_label
 from lightseek.data.fonts import SHIPPED, load_faces
 from lightseek.data.lettering import Type
-from lightseek.data.press import draw_look
+from lightseek.data.look import draw_look
 from lightseek.data.strips import LINE_PX, StripRenderer
 from lightseek.tokenizer import LATIN, character_tokenizer
 
@@ -43,7 +43,7 @@ def test_same_state_same_sample(renderer, faces):
 @pytest.mark.parametrize("width", [256, 1024])
 def test_labels_fit_together(renderer, width, monkeypatch):
     monkeypatch.setattr(strips, "note_like", lambda _: "")
-    monkeypatch.setattr(press, "_draw_item", lambda _: "")
+    monkeypatch.setattr(look, "_draw_item", lambda _: "")
     for sample in samples(renderer, 25, width=width):
         assert sample.image.shape == (LINE_PX, width)
         assert sample.glyphs.shape == (LINE_PX // 8, width // 4)
@@ -144,7 +144,7 @@ def test_raised_and_lowered_figures_are_written_after_their_word(renderer, monke
 
 def test_several_lines_lie_below_each_other(renderer, monkeypatch):
     monkeypatch.setattr(strips, "note_like", lambda _: "")
-    monkeypatch.setattr(press, "_draw_item", lambda _: "")
+    monkeypatch.setattr(look, "_draw_item", lambda _: "")
     rng = random.Random(3)
     for _ in range(20):
         sample = renderer.render(rng, TEXT * 3, width=512, lines=3, difficulty=0.5)
