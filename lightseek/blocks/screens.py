@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, UInt8
 _CHANGES, _NEARLY = 4.4, 3.4
 """From ink to paper or back in the height of a letter, across and down: more than text has, and
 as many as a few letters on a screen leave of them."""
+_FAINTEST, _DARK = 10, 32
+"""Steps of 255 by which a dot is darker than what is around it, and a dark one."""
 _SMALLEST, _LETTERS = ((1, 5), (5, 1)), 7
 """Sides of the smallest screens, and of letters that may stand on one, in halves of a letter."""
 _SLOWEST = 0.6
@@ -58,8 +60,19 @@ def without_screens(grey: UInt8[np.ndarray, "H W"], letter: float) -> UInt8[np.n
     found = cv2.dilate(cv2.morphologyEx(near, cv2.MORPH_CLOSE, _square(_LETTERS)), _square(3))
     even = grey.copy()
     for window, inside, dots in _grounds(found, often, grey.shape):
-        even[window][inside] = _evened(grey[window], 2 * letter / dots, letter)[inside]
+        distance, ground = 2 * letter / dots, grey[window]
+        # faint dots hide no letter, and low down are not told from what repeats in letters
+        if min(ground.shape) >= _WINDOW * distance or _dots_are_dark(ground, inside, letter):
+            even[window][inside] = _evened(ground, distance, letter)[inside]
     return even
+
+
+def _dots_are_dark(
+    grey: UInt8[np.ndarray, "H W"], inside: Bool[np.ndarray, "H W"], letter: float
+) -> bool:
+    """Whether nearly all ink of a ground is far darker than what is around it."""
+    depths = _depths(grey, letter)[inside]
+    return bool(np.quantile(depths[depths > _FAINTEST], 0.25) > _DARK)
 
 
 def _grounds(
@@ -137,8 +150,7 @@ def _changes(grey: UInt8[np.ndarray, "H W"], letter: float) -> Float[np.ndarray,
     Returns:
         A map with cells of half a letter.
     """
-    around = round(letter / 2) | 1
-    dark = (cv2.subtract(cv2.blur(grey, (around, around)), grey) > 10).astype(np.uint8)
+    dark = (_depths(grey, letter) > _FAINTEST).astype(np.uint8)
     rows, cols = (max(1, round(2 * side / letter)) for side in grey.shape)
     across, down = (
         cv2.blur(
@@ -147,6 +159,12 @@ def _changes(grey: UInt8[np.ndarray, "H W"], letter: float) -> Float[np.ndarray,
         for step in (cv2.absdiff(dark[:, 1:], dark[:, :-1]), cv2.absdiff(dark[1:], dark[:-1]))
     )
     return np.asarray(np.minimum(across, down) * letter)
+
+
+def _depths(grey: UInt8[np.ndarray, "H W"], letter: float) -> UInt8[np.ndarray, "H W"]:
+    """By how much pixels are darker than the mean of those around them."""
+    around = round(letter / 2) | 1
+    return np.asarray(cv2.subtract(cv2.blur(grey, (around, around)), grey))
 
 
 def _square(side: int) -> UInt8[np.ndarray, "S S"]:

@@ -69,3 +69,11 @@ def test_light_letters_on_dark_dots_stay_light_on_dark():
     on_letters, between = even[letters > 200], even[70:230, 60:140]
     assert np.median(on_letters) - np.median(between) > 80
     assert between.std() < 0.5 * screened[70:230, 60:140].std()
+
+
+def test_faint_dots_around_a_single_line_are_left_alone():
+    line = printed()[50:98]
+    faint = np.where(dots(line.shape, 5.0, 1.5) == 0, np.minimum(line, 238), line).astype(np.uint8)
+    assert np.array_equal(without_screens(faint, LETTER), faint)
+    dark = np.minimum(line, dots(line.shape, 5.0, 1.5))
+    assert not np.array_equal(without_screens(dark, LETTER), dark)
