@@ -72,7 +72,8 @@ def _dots_are_dark(
 ) -> bool:
     """Whether nearly all ink of a ground is far darker than what is around it."""
     depths = _depths(grey, letter)[inside]
-    return bool(np.quantile(depths[depths > _FAINTEST], 0.25) > _DARK)
+    dots = depths[depths > _FAINTEST]
+    return len(dots) > 0 and bool(np.quantile(dots, 0.25) > _DARK)
 
 
 def _grounds(
