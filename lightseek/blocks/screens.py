@@ -1,8 +1,8 @@
 """Screens to plain tints: text on a ground of dots, as if the ground were evenly grey.
 
 Fax machines and laser printers show grey as dots, which tie letters together and hide them. Where
-ink and paper change far more often than in text, across and down, the dots are taken
-away, and a light ground is made white. Knows nothing of lines.
+ink and paper change far more often than in text, across and down, the dots are taken away,
+and a light ground is made white. Knows nothing of lines.
 
 Axes: H W rows and columns of pixels.
 """

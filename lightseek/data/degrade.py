@@ -156,7 +156,7 @@ def fade(image: Grey, rng: random.Random) -> Grey:
     height, width = image.shape
     patch = rng.uniform(4, 24)
     field = 1 + rng.uniform(0.1, 0.4) * _blotches(rng, height, width, patch, patch) - 0.15
-    paper = np.float32(_paper_level(image))
+    paper = np.float32(paper_level(image))
     return _clip(paper + (image - paper) * field.clip(0.12, 1.1))
 
 
@@ -174,7 +174,7 @@ def streaks(image: Grey, rng: random.Random, *, scale: float) -> Grey:
         lost, most = _blotches(rng, height, width, pitch, height), 0.9
     else:
         lost, most = _blotches(rng, height, width, width, pitch), 0.6
-    paper = np.float32(_paper_level(image))
+    paper = np.float32(paper_level(image))
     return _clip(paper + (image - paper) * (1 - rng.uniform(0.3, most) * lost.clip(0, 1)))
 
 
@@ -188,7 +188,7 @@ def pen(image: Grey, rng: random.Random, *, scale: float) -> Grey:
     """
     height, width = image.shape
     image = image.copy()
-    tone = rng.randint(int(image.min()), (int(image.min()) + _paper_level(image)) // 2)
+    tone = rng.randint(int(image.min()), (int(image.min()) + paper_level(image)) // 2)
     for _ in range(rng.randint(1, 2)):
         centre = int(rng.uniform(0, width)), int(rng.uniform(-0.5, 1.5) * height)
         axes = int(rng.uniform(0.4, 4) * height), int(rng.uniform(0.3, 1.2) * height)
@@ -212,7 +212,7 @@ def ribbon(image: Grey, rng: random.Random, *, scale: float) -> Grey:
     thick = 1 + 2 * round(scale * rng.uniform(0, 0.9))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thick, thick))
     swollen = cv2.GaussianBlur(cv2.erode(image, kernel), (0, 0), scale * rng.uniform(0.3, 1.0))
-    paper = np.float32(_paper_level(image))
+    paper = np.float32(paper_level(image))
     weave = scale * rng.uniform(0.8, 2.5)
     grain = _blotches(rng, height, width, weave, weave)
     field = rng.uniform(0.55, 1.0) + rng.uniform(0.05, 0.3) * grain
@@ -229,7 +229,7 @@ def dot_matrix(image: Grey, rng: random.Random, *, pitch: float) -> Grey:
     """
     height, width = image.shape
     cols, rows = max(1, round(width / pitch)), max(1, round(height / pitch))
-    paper, ink = _paper_level(image), int(image.min())
+    paper, ink = paper_level(image), int(image.min())
     inked = _resized(image, cols, rows) < paper - (paper - ink) * rng.uniform(0.3, 0.45)
     x = (np.arange(width) * (cols / width)) % 1 - 0.5
     y = (np.arange(height) * (rows / height)) % 1 - 0.5
@@ -267,7 +267,7 @@ def specks(image: Grey, rng: random.Random, *, scale: float = 1.0) -> Grey:
     """
     height, width = image.shape
     image = image.copy()
-    tones = (int(image.min()), _paper_level(image))
+    tones = (int(image.min()), paper_level(image))
     for _ in range(rng.randint(1, max(1, round(12 * height * width / (65536 * scale**2))))):
         # positions and radii in sixteenths of a pixel
         centre = (int(rng.uniform(0, width) * 16), int(rng.uniform(0, height) * 16))
@@ -278,7 +278,7 @@ def specks(image: Grey, rng: random.Random, *, scale: float = 1.0) -> Grey:
 
 def salt(image: Grey, rng: random.Random) -> Grey:
     """Single pixels that lost most of their ink."""
-    paper = np.float32(_paper_level(image))
+    paper = np.float32(paper_level(image))
     draws = _generator(rng).integers(0, 256, image.shape, dtype=np.uint8)
     lost = draws < int(rng.uniform(0, 64))
     return np.where(lost, _clip(image + (paper - image) * np.float32(0.8)), image)
@@ -301,7 +301,7 @@ def rotate(
     degrees = rng.uniform(-max_degrees, max_degrees)
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
     turned = cv2.warpAffine(
-        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=_paper_level(image)
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=paper_level(image)
     )
     return _grey(turned), matrix
 
@@ -343,7 +343,8 @@ def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return resized
 
 
-def _paper_level(image: Grey) -> int:
+def paper_level(image: Grey) -> int:
+    """The shade of most pixels."""
     return int(np.bincount(image.ravel(), minlength=256).argmax())
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 import cv2
 import numpy as np
 
-from lightseek.data.degrade import Grey
+from lightseek.data.degrade import Grey, paper_level
 from lightseek.data.lettering import Line
 
 _WITH_COUNTERS = "abdegopqsABDOPQR04689éèêëàâô"
@@ -44,7 +44,7 @@ def strike_unevenly(rng: random.Random, image: Grey, lines: Sequence[Line]) -> G
         lines: What stands on it.
     """
     image, often = image.copy(), rng.uniform(0.05, 0.35)
-    paper = float(np.bincount(image.ravel(), minlength=256).argmax())
+    paper = paper_level(image)
     for window in _windows(image, lines):
         if rng.random() >= often:
             continue
