@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from lightseek.blocks.ink import median
+from lightseek.blocks.sheet import median
 from lightseek.blocks.sieve import Segment
 
 _FEWEST_LETTERS = 8

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from lightseek.blocks.ink import (
+from lightseek.blocks.sheet import (
     CANVAS_LETTER,
     Components,
     Sheet,

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from lightseek.blocks.ink import Sheet, components
+from lightseek.blocks.sheet import Sheet, components
 
 _HEIGHT, _SIDE = (1.1, 4.0), 0.3
 """Height of a frame inside, and how thick its sides are at most, in heights of a letter."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool
 
-from lightseek.blocks.ink import Components
+from lightseek.blocks.sheet import Components
 from lightseek.blocks.sieve import Segment
 
 _HEIGHT = 1.6, 7.0

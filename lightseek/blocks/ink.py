@@ -6,15 +6,16 @@ up to `MAX_SLANT` degrees is taken back. Knows nothing of lines or columns.
 Axes: H W rows and columns of pixels, N components.
 """
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
+from lightseek.blocks.bands import with_bands_inverted
 from lightseek.blocks.screens import without_screens
+from lightseek.blocks.sheet import Components, Sheet, components, letter_height
 
 MAX_SLANT = 15.0
 """Degrees of rotation that are looked for, either way."""
@@ -25,8 +26,6 @@ _LARGE_LETTER, _GOOD_LETTER, _SMALL_LETTER = 24, 18, 7
 it is enlarged."""
 _WORN_LETTER = 14
 """Height of a letter from which one is smoothed, so that its worn strokes hang together."""
-CANVAS_LETTER = 10.0
-"""Height of a letter, in pixels, on a canvas on which it is found what stands side by side."""
 _INK_SHARE, _LEAST_INK = 0.4, 18.0
 """Darkness of ink, at least: as a share of the darkest around it, and in steps of 255."""
 _CELLS = 100
@@ -35,114 +34,6 @@ _EVEN_LIGHT_BELOW = 300
 """Sides shorter than this are taken to be evenly lit."""
 _ALL_DARK = 0.9
 """Share of a page that is dark, from which no part of it is light ground: it is a poster."""
-_STROKE = 0.3
-"""Width of the thickest strokes of most letters, in heights of one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Components:
-    """Connected pieces of ink."""
-
-    labels: Int[np.ndarray, "H W"]
-    """Number of the component at every pixel, 0 on paper."""
-    boxes: Int[np.ndarray, "N 4"]
-    """Left, top, right, bottom; row 0 is component 1."""
-    area: Int[np.ndarray, " N"]
-    """Pixels of ink."""
-
-    @property
-    def width(self) -> Int[np.ndarray, " N"]:
-        """Pixels across."""
-        return np.asarray(self.boxes[:, 2] - self.boxes[:, 0])
-
-    @property
-    def height(self) -> Int[np.ndarray, " N"]:
-        """Pixels down."""
-        return np.asarray(self.boxes[:, 3] - self.boxes[:, 1])
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """A page made flat and upright."""
-
-    grey: UInt8[np.ndarray, "H W"]
-    """Paper 255, ink dark."""
-    ink: UInt8[np.ndarray, "H W"]
-    """1 on ink."""
-    pieces: Components
-    """The ink in connected pieces."""
-    letter: float
-    """Typical height of a letter, 0 on a page without any."""
-    to_page: Float[np.ndarray, "2 3"]
-    """From pixels of the sheet to pixels of the page."""
-    page: tuple[int, int]
-    """Pixels across the page and down."""
-
-
-def components(ink: UInt8[np.ndarray, "H W"]) -> Components:
-    """Pieces of ink that hang together, corners included."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
-    left, top, width, height, area = stats[1:].T
-    boxes = np.stack([left, top, left + width, top + height], axis=1)
-    return Components(labels=labels, boxes=boxes, area=area)
-
-
-def touching(bars: Float[np.ndarray, "M 4"], letter: float) -> list[Int[np.ndarray, " K"]]:
-    """Numbers of the bars of every group whose bars touch on a small canvas.
-
-    Args:
-        bars: Left, top, right, bottom in pixels.
-        letter: Height of a letter, which is `CANVAS_LETTER` on the canvas.
-    """
-    bars = bars * (CANVAS_LETTER / letter)
-    corners = np.round(bars).astype(int)
-    cols, rows = corners[:, 2:].max(axis=0, initial=0) + 1
-    canvas = np.zeros((rows, cols), np.uint8)
-    for left, top, right, bottom in corners.tolist():
-        cv2.rectangle(canvas, (left, top), (right, bottom), 1, cv2.FILLED)
-    _, labels = cv2.connectedComponents(canvas, connectivity=4)
-    across = ((bars[:, 0] + bars[:, 2]) / 2).astype(int).clip(0, cols - 1)
-    down = np.round((bars[:, 1] + bars[:, 3]) / 2).astype(int).clip(0, rows - 1)
-    groups = labels[down, across]
-    order = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.diff(groups[order])) + 1
-    return [group for group in np.split(order, starts) if len(group)]
-
-
-def quantile(values: Num[np.ndarray, " N"], share: float) -> float:
-    """What `np.quantile` says of a few numbers, in a tenth of its time."""
-    ordered = np.sort(values)
-    at = share * (len(ordered) - 1)
-    low, high = ordered[math.floor(at)], ordered[math.ceil(at)]
-    return float(low + (high - low) * (at - math.floor(at)))
-
-
-def median(values: Num[np.ndarray, " N"]) -> float:
-    """The middle of a few numbers."""
-    return quantile(values, 0.5)
-
-
-def letter_height(pieces: Components, about: float | None = None) -> float:
-    """Typical height of a letter in pixels, 0 on a page without any.
-
-    The median weighs every piece by its height, so that specks and single large figures, however
-    many or large, do not outvote the letters.
-
-    Args:
-        pieces: Ink of a page.
-        about: What it is, roughly, where that is known.
-    """
-    width, height = pieces.width, pieces.height
-    likely = (height >= 3) & (width < 12 * height) & (height < 8 * width)
-    if about is not None:
-        likely &= (height > 0.5 * about) & (height < 2 * about)
-    heights = np.sort(height[likely])
-    return _weighted_median(heights) if len(heights) else 0.0
-
-
-def _weighted_median(ordered: Num[np.ndarray, " N"]) -> float:
-    weights = np.cumsum(np.minimum(ordered, 4 * median(ordered)))
-    return float(ordered[np.searchsorted(weights, weights[-1] / 2)])
 
 
 def flat_sheet(image: Image.Image) -> Sheet:
@@ -165,7 +56,7 @@ def flat_sheet(image: Image.Image) -> Sheet:
     pieces = components(ink)
     letter = letter_height(pieces, letter)
     sheet = Sheet(grey, ink, pieces, letter, to_page, page=image.size)
-    return _levelled(_with_bands_inverted(sheet))
+    return _levelled(with_bands_inverted(sheet))
 
 
 def _rough_letter_height(grey: UInt8[np.ndarray, "H W"]) -> float:
@@ -289,66 +180,6 @@ def _shade(counts: Int[np.ndarray, " 256"], share: float) -> float:
     """The shade that so large a share of some pixels is no lighter than."""
     upto = np.cumsum(counts)
     return float(np.searchsorted(upto, share * (upto[-1] - 1), side="right"))
-
-
-def _with_bands_inverted(sheet: Sheet) -> Sheet:
-    """Turn light text on dark bands and boxes into dark text on light.
-
-    A band is a solid piece whose holes are letters. What is as thin as a stroke is no part of one:
-    neither the rules of a table below it, nor round letters that touch each other.
-    """
-    letter = sheet.letter
-    stroke = max(3, round(_STROKE * letter))
-    solid = cv2.morphologyEx(sheet.ink, cv2.MORPH_OPEN, np.ones((stroke, stroke), np.uint8))
-    pieces = components(solid)
-    large = (pieces.height > 1.3 * letter) & (pieces.width > 1.5 * letter)
-    large &= pieces.area > 0.4 * pieces.width * pieces.height
-    grey, ink, found = sheet.grey.copy(), sheet.ink.copy(), False
-    for i in np.flatnonzero(large):
-        left, top, right, bottom = pieces.boxes[i]
-        window = np.s_[top:bottom, left:right]
-        own = (pieces.labels[window] == i + 1).astype(np.uint8)
-        filled = _filled(own)
-        piece = sheet.pieces.labels[window]
-        whole = piece == piece[own > 0][0]  # what is thin between letters, too
-        if filled.mean() < 0.8 or not _like_letters(components(filled & ~whole), letter):
-            continue
-        dark = int(np.median(grey[window][own > 0]))
-        span = max(255 - dark, 1)
-        turned = np.clip(255 - (grey[window].astype(np.int32) - dark) * 255 // span, 0, 255)
-        inside = filled > 0
-        grey[window][inside] = turned.astype(np.uint8)[inside]
-        ink[window][inside] = (turned < 128)[inside]
-        found = True
-    if not found:
-        return sheet
-    return replace(sheet, grey=grey, ink=ink, pieces=components(ink))
-
-
-def _like_letters(holes: Components, letter: float) -> bool:
-    """Whether the light spots in a dark piece are text rather than the lights of a photograph.
-
-    Letters are about as high as each other, and most stand beside another on one line.
-    """
-    heights = holes.height[holes.area > 2]
-    large = (holes.area > 2) & (holes.height > 0.4 * letter)
-    if large.sum() < 3 or len(heights) > 4 * large.sum():
-        return False
-    usual = float(np.median(holes.height[large]))
-    even = large & (holes.height > 0.5 * usual) & (holes.height < 2 * usual)
-    boxes = holes.boxes[even][:400]
-    x, foot = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]
-    beside = np.abs(x[:, None] - x) < 3 * usual
-    beside &= np.abs(foot[:, None] - foot) <= max(1.0, 0.12 * usual)
-    in_line = float(np.mean(beside.sum(axis=1) > 1))
-    return bool(even.sum() > 0.7 * large.sum() and in_line > 0.7)
-
-
-def _filled(piece: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
-    outlines, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    canvas = np.zeros_like(piece)
-    cv2.drawContours(canvas, outlines, -1, 1, thickness=cv2.FILLED)
-    return canvas
 
 
 def _slant(pieces: Components, letter: float) -> float:

@@ -8,7 +8,7 @@ Axes: N pieces of ink.
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from lightseek.blocks.ink import Components, components, median, touching
+from lightseek.blocks.sheet import Components, components, median, touching
 
 _HIGH = 1.35, 2.6
 """Height of letters of two lines that hang together, in heights of a letter."""

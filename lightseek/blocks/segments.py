@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 
 from lightseek.blocks.drawn import find_drawn, find_pictures, unlabelled, without_rules
 from lightseek.blocks.initials import with_initials
-from lightseek.blocks.ink import Components, Sheet, median, quantile, touching
 from lightseek.blocks.overprint import part_overprinted
+from lightseek.blocks.sheet import Components, Sheet, median, quantile, touching
 from lightseek.blocks.sieve import BESIDE, Segment, text_alone
 
 _MAX_UNEVEN = 2.5

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int
 
-from lightseek.blocks.ink import Components, median, quantile
+from lightseek.blocks.sheet import Components, median, quantile
 
 _MAX_ODDITIES, _MAX_BESIDE_TEXT = 1, 3
 """Ways in which a run may differ from any text, alone and level with text."""

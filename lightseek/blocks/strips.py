@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num, UInt8
 
 from lightseek.blocks.bend import slope_of
-from lightseek.blocks.ink import Sheet
 from lightseek.blocks.segments import Found
+from lightseek.blocks.sheet import Sheet
 from lightseek.blocks.sieve import Segment
 from lightseek.document import Box
 

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 import lightseek.blocks.ink
 from lightseek.blocks import STRIP_HEIGHT, STRIP_WIDTHS, Block, Strip, cut_page, word_boxes
 from lightseek.blocks.frames import without_frames
-from lightseek.blocks.ink import components, flat_sheet
+from lightseek.blocks.ink import flat_sheet
 from lightseek.blocks.overprint import part_overprinted
+from lightseek.blocks.sheet import components
 from lightseek.blocks.sieve import Segment, _is_beside, _picture_cells
 from lightseek.document import Box
 
