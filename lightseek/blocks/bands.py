@@ -1,48 +1,114 @@
 """Light text on dark bands and boxes, turned into dark text on light.
 
-Axes: H W rows and columns of pixels.
+Axes: H W rows and columns of pixels of the sheet, h w of a band.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from lightseek.blocks.sheet import Components, Sheet, components
 
 _STROKE = 0.3
 """Width of the thickest strokes of most letters, in heights of one."""
+_EDGE, _LONG = 0.12, 3
+"""Height and width of a level edge that is no stroke, at least, likewise."""
+_WHOLE_EDGE = 0.9
+"""How much of the width it goes along, at least."""
+_LOW = 4
+"""Height of a band that is as low as its letters, at most, likewise."""
+
+_Band = tuple[tuple[slice, slice], Bool[np.ndarray, "h w"]]
+"""Where it is, and what of it is turned round."""
 
 
 def with_bands_inverted(sheet: Sheet) -> Sheet:
-    """Turn light text on dark bands and boxes into dark text on light.
-
-    A band is a solid piece whose holes are letters. What is as thin as a stroke is no part of one:
-    neither the rules of a table below it, nor round letters that touch each other.
-    """
-    letter = sheet.letter
-    stroke = max(3, round(_STROKE * letter))
-    solid = cv2.morphologyEx(sheet.ink, cv2.MORPH_OPEN, np.ones((stroke, stroke), np.uint8))
+    """Turn light text on dark bands and boxes into dark text on light."""
+    stroke = max(3, round(_STROKE * sheet.letter))
+    solid = _opened(sheet.ink, stroke, stroke)
     if not solid[::2, ::2].any():  # as on most pages, in no time
         return sheet
+    sheet = _with_inverted(sheet, _boxes(sheet, solid))
+    return _with_inverted(sheet, _tight_bands(sheet, sheet.ink & solid))
+
+
+def _opened(ink: UInt8[np.ndarray, "H W"], height: int, width: int) -> UInt8[np.ndarray, "H W"]:
+    """What fills a rectangle of some size."""
+    return np.asarray(cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((height, width), np.uint8)))
+
+
+def _boxes(sheet: Sheet, solid: UInt8[np.ndarray, "H W"]) -> Iterator[_Band]:
+    """Solid pieces whose holes are letters.
+
+    What is as thin as a stroke is no part of one: neither the rules of a table below it, nor round
+    letters that touch each other.
+    """
     pieces = components(solid)
+    for i in _large(pieces, sheet.letter):
+        window = _window(pieces, i)
+        own = pieces.labels[window] == i + 1
+        inside = _filled(own.view(np.uint8))
+        if _shows_letters(inside, _around(sheet, window, own), sheet.letter):
+            yield window, inside > 0
+
+
+def _tight_bands(sheet: Sheet, solid: UInt8[np.ndarray, "H W"]) -> Iterator[_Band]:
+    """Low bands whose letters reach one edge, and leave but a thin one at the other.
+
+    At the edge that they reach, there is but a letter's width between dark and dark.
+    """
+    letter = sheet.letter
+    edge, long, between = (max(2, round(size * letter)) for size in (_EDGE, _LONG, 1.0))
+    edges = _opened(sheet.ink, edge, long)
+    pieces = components(solid | edges)
+    for i in _large(pieces, letter):
+        window, deep = _window(pieces, i), pieces.height[i] // 4
+        along = max(part.any(0).mean() for part in (edges[window][:deep], edges[window][-deep:]))
+        if pieces.height[i] > _LOW * letter or along < _WHOLE_EDGE:
+            continue
+        whole = _around(sheet, window, pieces.labels[window] == i + 1)
+        closed = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((1, between), np.uint8))
+        inside = _filled(closed)
+        if _shows_letters(inside, whole, letter):
+            yield window, inside > 0
+
+
+def _large(pieces: Components, letter: float) -> list[int]:
+    """Those that have room for letters, and are dark enough for a ground."""
     large = (pieces.height > 1.3 * letter) & (pieces.width > 1.5 * letter)
     large &= pieces.area > 0.4 * pieces.width * pieces.height
+    return np.flatnonzero(large).tolist()
+
+
+def _window(pieces: Components, number: int) -> tuple[slice, slice]:
+    left, top, right, bottom = pieces.boxes[number].tolist()
+    return slice(top, bottom), slice(left, right)
+
+
+def _around(
+    sheet: Sheet, window: tuple[slice, slice], own: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w"]:
+    """The piece of ink that a solid one is of, with what is thin between letters."""
+    piece = sheet.pieces.labels[window]
+    return (piece == piece[own][0]).view(np.uint8)
+
+
+def _shows_letters(
+    inside: UInt8[np.ndarray, "h w"], dark: UInt8[np.ndarray, "h w"], letter: float
+) -> bool:
+    """Whether a piece fills its box but for letters."""
+    return bool(inside.mean() >= 0.8) and _like_letters(components(inside & (1 - dark)), letter)
+
+
+def _with_inverted(sheet: Sheet, bands: Iterator[_Band]) -> Sheet:
     grey, ink, found = sheet.grey.copy(), sheet.ink.copy(), False
-    for i in np.flatnonzero(large):
-        left, top, right, bottom = pieces.boxes[i]
-        window = np.s_[top:bottom, left:right]
-        own = (pieces.labels[window] == i + 1).astype(np.uint8)
-        filled = _filled(own)
-        piece = sheet.pieces.labels[window]
-        whole = piece == piece[own > 0][0]  # what is thin between letters, too
-        if filled.mean() < 0.8 or not _like_letters(components(filled & ~whole), letter):
-            continue
-        dark = int(np.median(grey[window][own > 0]))
+    for window, inside in bands:
+        dark = int(np.median(grey[window][inside & (ink[window] > 0)]))
         span = max(255 - dark, 1)
         turned = np.clip(255 - (grey[window].astype(np.int32) - dark) * 255 // span, 0, 255)
-        inside = filled > 0
         grey[window][inside] = turned.astype(np.uint8)[inside]
         ink[window][inside] = (turned < 128)[inside]
         found = True

@@ -25,6 +25,11 @@ _TITLE = 2.5, 18
 """Height of the smallest and the largest letters of a title, in heights of a letter."""
 _WORN_RULE = 0.9
 """Share of a long rule that is inked, at least."""
+_RULE_HIGH, _RULE_WIDE, _RULE_THIN = 2.2, 3.5, 0.35
+"""Height and width of a short rule, at least, and its thickness, in heights of a letter."""
+_RULE_GAP, _DASH = 0.2, 1.3
+"""Between the pieces of a worn one, at most, and the longest of them, at least, likewise: a minus
+stands farther from a bar of fractions, and hyphens in a row are shorter."""
 _CROP = 6
 """Height of a crop of a line or two, at most, in heights of a letter."""
 _MANY_DOTS = 16
@@ -162,12 +167,18 @@ def _tick_boxes(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
 
 
 def _rule_ends(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
-    """Pieces longer and thinner than any sign: what broken rules leave."""
+    """Pieces longer and thinner than any sign, alone or together: what broken rules leave."""
     width, height = pieces.width, pieces.height
-    upright = (height > 2.2 * letter) & (width < 0.35 * letter)
-    level = (width > 3.5 * letter) & (height < 0.35 * letter)
-    found: Bool[np.ndarray, " N"] = upright | level
-    return found
+    found = (height > _RULE_HIGH * letter) & (width < _RULE_THIN * letter)
+    left, top, right, bottom = pieces.boxes.T
+    level = np.flatnonzero((height < _RULE_THIN * letter) & (width > 0.2 * letter))
+    middle, reach = (top + bottom)[level] / 2, _RULE_GAP / 2 * letter
+    bars = np.stack([left[level] - reach, middle, right[level] + reach, middle + 1], axis=1)
+    for chain in touching(bars, letter):
+        row = level[chain]
+        long = np.ptp(pieces.boxes[row, ::2]) > _RULE_WIDE * letter
+        found[row] |= long and width[row].max() > _DASH * letter
+    return np.asarray(found)
 
 
 def _cut_rules(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:

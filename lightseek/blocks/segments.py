@@ -15,10 +15,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from lightseek.blocks.drawn import find_drawn, find_pictures, unlabelled, without_rules
+from lightseek.blocks.fragments import broken_letters, goes_on, with_fragments_returned
 from lightseek.blocks.initials import with_initials
 from lightseek.blocks.overprint import part_overprinted
-from lightseek.blocks.sheet import Components, Sheet, median, quantile, touching
-from lightseek.blocks.sieve import BESIDE, Segment, text_alone
+from lightseek.blocks.sheet import Components, Sheet, touching
+from lightseek.blocks.sieve import BESIDE, Segment, segment_of, text_alone
 
 _MAX_UNEVEN = 2.5
 """Letters of one run over those of another that belongs to it, at most."""
@@ -65,9 +66,12 @@ def find_segments(sheet: Sheet) -> Found:
     at_side, at_edge = _at_edges(pieces, sheet, 0.1 * letter)
     segments = _joined_letters(pieces, np.flatnonzero(text & tall), letter)
     segments = sorted(segments, key=lambda s: -s.width)[:_MAX_SEGMENTS]
-    segments = _with_fragments_returned(segments, letter, at_side, at_edge)
-    small = text & ~tall
-    _attach_small(segments, pieces, np.flatnonzero(small & ~at_side), letter, at_edge, specks)
+    segments = with_fragments_returned(segments, letter, at_side, at_edge)
+    small = text & ~tall & ~at_side
+    broken = broken_letters(segments, pieces, np.flatnonzero(small & ~specks), letter)
+    small[[i for segment in broken for i in segment.pieces]] = False
+    segments += broken
+    _attach_small(segments, pieces, np.flatnonzero(small), letter, at_edge, specks)
     whole = _merged(segments)
     wide = [s for s in whole if s.width > 0.3 * letter]
     whole = [s for s in whole if s.width > 0.3 * letter or _is_figure(s, wide, letter)]
@@ -118,95 +122,13 @@ def _joined_letters(
     reach = 0.5 * np.clip(height, 0.8 * letter, 2.2 * letter)
     half = np.where(height < 1.8 * letter, 0.18, 0.12) * height
     bars = np.stack([boxes[:, 0] - reach, middle - half, boxes[:, 2] + reach, middle + half], 1)
-    return [_segment(pieces, main[group]) for group in touching(bars, letter)]
-
-
-def _segment(pieces: Components, members: Int[np.ndarray, " M"]) -> Segment:
-    boxes = pieces.boxes[members]
-    heights = boxes[:, 3] - boxes[:, 1]
-    return Segment(
-        left=int(boxes[:, 0].min()),
-        top=int(boxes[:, 1].min()),
-        right=int(boxes[:, 2].max()),
-        bottom=int(boxes[:, 3].max()),
-        letter=median(heights),
-        small=quantile(heights, 0.25),
-        tall=quantile(heights, 0.85),
-        middle=median(boxes[:, 1] + boxes[:, 3]) / 2,
-        base=median(boxes[:, 3]),
-        pieces=members.tolist(),
-    )
-
-
-def _with_fragments_returned(
-    segments: list[Segment],
-    letter: float,
-    at_side: Bool[np.ndarray, " N"],
-    at_edge: Bool[np.ndarray, " N"],
-) -> list[Segment]:
-    """Give commas, loops and accents that began a run of their own to the run beside them.
-
-    Args:
-        segments: Widest first.
-        letter: Typical height of a letter on the page.
-        at_side: Pieces that may be the edge of the paper.
-        at_edge: Pieces that may be crumbs of a line that was cut off, which belong to no other.
-    """
-    whole: list[Segment] = []
-    for segment in segments:
-        host = None
-        if segment.height < 1.2 * letter and not _goes_on(segment, whole, letter):
-            sign = 1.05 if segment.width < 0.6 * letter else 0.75
-            small = max(segment.height, 0.4 * segment.width) < sign * letter
-            loose = small and not at_edge[segment.pieces].any()
-            least = -letter if loose else 0.2 * segment.height if small else 0.0
-            reach = 0.8 if at_side[segment.pieces].any() else 2.0 if small else 1.0
-            host = min(
-                (
-                    other
-                    for other in whole
-                    if 0.3 * letter < abs(segment.middle - other.middle) < 1.4 * letter
-                    and other.width > 2 * max(letter, segment.width)
-                    and min(segment.bottom, other.bottom) - max(segment.top, other.top) > least
-                    and (small or _is_loop(segment, other, letter))
-                    and max(segment.left - other.right, other.left - segment.right) < reach * letter
-                ),
-                key=lambda other: abs(segment.middle - other.middle),
-                default=None,
-            )
-        if host is None:
-            whole.append(segment)
-        else:
-            host.take(segment)
-    return whole
-
-
-def _goes_on(segment: Segment, others: list[Segment], letter: float) -> bool:
-    """Whether a run stands on the line of letters beside it, as a broken letter does.
-
-    A figure alone may stand farther off, in a row of a table.
-    """
-    reach = BESIDE if segment.height >= 0.8 * letter else 2.0
-    return any(
-        abs(segment.middle - other.middle) <= 0.3 * letter
-        and other.tall >= 0.8 * letter
-        and max(segment.left - other.right, other.left - segment.right) < reach * letter
-        for other in others
-    )
+    return [segment_of(pieces, main[group]) for group in touching(bars, letter)]
 
 
 def _is_figure(segment: Segment, others: list[Segment], letter: float) -> bool:
     """Whether a narrow run alone may be a 1 in a row of a table."""
     high = 0.8 * letter <= segment.height <= 1.3 * letter and segment.width > 0.15 * letter
-    return high and _goes_on(segment, others, letter)
-
-
-def _is_loop(segment: Segment, other: Segment, letter: float) -> bool:
-    """Whether a run lies half in another, or hangs from it like the torn-off foot of a g."""
-    shared = min(segment.bottom, other.bottom) - max(segment.top, other.top)
-    within = other.left < (segment.left + segment.right) / 2 < other.right
-    near = abs(segment.middle - other.middle) < 0.9 * letter
-    return shared > 0.5 * segment.height or (within and near and segment.width < 1.2 * letter)
+    return high and goes_on(segment, others, letter)
 
 
 def _attach_small(

@@ -86,6 +86,24 @@ class Segment:
         self.pieces += other.pieces
 
 
+def segment_of(pieces: Components, members: Int[np.ndarray, " M"]) -> Segment:
+    """Some pieces as one run."""
+    boxes = pieces.boxes[members]
+    heights = boxes[:, 3] - boxes[:, 1]
+    return Segment(
+        left=int(boxes[:, 0].min()),
+        top=int(boxes[:, 1].min()),
+        right=int(boxes[:, 2].max()),
+        bottom=int(boxes[:, 3].max()),
+        letter=median(heights),
+        small=quantile(heights, 0.25),
+        tall=quantile(heights, 0.85),
+        middle=median(boxes[:, 1] + boxes[:, 3]) / 2,
+        base=median(boxes[:, 3]),
+        pieces=members.tolist(),
+    )
+
+
 def body_size(segments: list[Segment]) -> float:
     """Height of the capitals of most text on the page."""
     if not segments:
@@ -218,7 +236,7 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     large = height > 0.5 * segment.letter
     count = int(large.sum())
-    if count == 1 and segment.letter < 1.6 * letter:
+    if count <= 1 and segment.letter < 1.6 * letter:  # none is large of a letter in pieces
         return 0
     usual = median(height[large])
     feet = boxes[large, 3] - segment.base
@@ -279,7 +297,7 @@ def _without_cut_lines(
     lines that do not touch it; the ascenders of a crop that is tight around some lines are whole.
     Of two such lines the lower one counts: the other may be two that were printed over each other.
     """
-    lines = _levels(segments)
+    lines = levels(segments)
     spans = [_span(line, pieces) for line in lines]
     edge = [np.mean(at_edge[[i for s in line for i in s.pieces]]) > 0.1 for line in lines]
     whole = sorted(span for span, touches in zip(spans, edge, strict=True) if not touches)
@@ -294,7 +312,7 @@ def _without_cut_lines(
     ]
 
 
-def _levels(segments: list[Segment]) -> list[list[Segment]]:
+def levels(segments: list[Segment]) -> list[list[Segment]]:
     """Segments that stand level, whatever lies between them."""
     lines: list[list[Segment]] = []
     for segment in sorted(segments, key=lambda s: -s.width):

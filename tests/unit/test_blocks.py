@@ -249,6 +249,29 @@ def test_light_text_on_a_dark_band_becomes_dark_on_light() -> None:
     assert np.median(next(strips(blocks)).image) > 200
 
 
+def test_a_dark_band_that_letters_fill_to_its_upper_edge_is_read() -> None:
+    page = Sheet()
+    page.line(200, 80, "**** PROMO ****", size=40, fill="white", name="Inter-Regular.otf")
+    box = page.boxes[0]
+    page.draw.rectangle((120, box.top, 700, box.bottom + 3), fill="black")
+    page.line(200, 80, "**** PROMO ****", size=40, fill="white", name="Inter-Regular.otf")
+    page.boxes.pop()
+    page.column(100, 180, rows=5, width=640)
+    blocks = cut_page(page.image)
+    assert_found_in_order(blocks, page.boxes)
+    assert np.median(next(strips(blocks)).image) > 200
+
+
+def test_black_letters_that_touch_at_their_middle_are_no_dark_band() -> None:
+    page = Sheet()
+    face = font(60, "Inter-Regular.otf")
+    page.draw.text((100, 60), "HHHHHH", font=face, fill="black", stroke_width=5)
+    page.column(100, 200, rows=8, width=640)
+    sheet = flat_sheet(page.image)
+    drawn = np.asarray(page.image.convert("L"))
+    assert sheet.grey[drawn < 60].max() < 128, "what is dark stays dark"
+
+
 def test_words_on_a_dark_side_bar_are_seen_though_their_letters_nearly_touch() -> None:
     page = Sheet()
     page.draw.rectangle((0, 0, 320, page.image.height), fill=(45, 60, 85))
@@ -630,6 +653,36 @@ def test_a_dashed_rule_makes_no_line_larger() -> None:
             page.draw.rectangle((x, 97 + 60 * row, x + 7, 99 + 60 * row), fill="black")
         page.line(100, 100 + 60 * row, "Total of all items")
     assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+def test_a_short_rule_in_pieces_below_a_sum_is_left_out() -> None:
+    page = Sheet()
+    for row, (name, price) in enumerate((("Bread", "2.40"), ("Milk", "1.20"), ("Total", "3.60"))):
+        page.line(100, 100 + 50 * row, name)
+        page.line(400, 100 + 50 * row, price)
+        page.boxes[-2:] = [page.boxes[-2].union(page.boxes[-1])]
+    x = 365
+    for length in (32, 50, 14, 26):
+        page.draw.line((x, 178, x + length, 178), fill="black", width=3)
+        x += length + 3
+    assert_found_in_order(cut_page(page.image), page.boxes, iou=0.8)
+
+
+def test_figures_that_fell_to_pieces_stay_in_their_row() -> None:
+    page = Sheet()
+    for row in range(4):
+        for x, text in ((100, "Bread and rolls"), (400, "2.40"), (520, "2"), (640, "5.60")):
+            page.line(x, 100 + 40 * row, text)
+        page.boxes[-4:] = [page.boxes[-4].union(page.boxes[-1])]
+        top = page.boxes[-1].top
+        page.draw.rectangle((500, top + 4, 560, top + 8), fill="white")
+        page.draw.rectangle((500, top + 11, 560, top + 13), fill="white")
+    page.column(100, 300, rows=3, width=640)
+    blocks = cut_page(page.image)
+    assert_found_in_order(blocks, page.boxes)
+    middles = [(strip.box.left + strip.box.right) / 2 for strip in strips(blocks)]
+    assert sum(510 < middle < 540 for middle in middles) == 4
+    assert all(strip.box.bottom - strip.box.top < 30 for strip in strips(blocks))
 
 
 def test_dotted_rules_between_cells_are_no_text() -> None:
