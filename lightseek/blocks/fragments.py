@@ -6,12 +6,15 @@ Axes: N pieces of ink, K small ones, M those of a run.
 import numpy as np
 from jaxtyping import Bool, Int
 
-from lightseek.blocks.sheet import Components
+from lightseek.blocks.sheet import Components, touching
 from lightseek.blocks.sieve import BESIDE, Segment, levels, segment_of
 
 _IN_PIECES, _MAX_PIECES = 0.7, 6
 """Between the pieces of broken letters, across, at most, in heights of a letter; how many these
 are."""
+_STAR, _BETWEEN_STARS, _MAX_STARS = (0.25, 0.7), 6, 7
+"""Sizes of stars that stand alone between two lines, least and most, and their distance, in heights
+of a letter; how many these are."""
 _MAX_SPECKS = 2
 """Other pieces around them, at most."""
 
@@ -116,6 +119,30 @@ def _in_pieces(pieces: Components, members: Int[np.ndarray, " M"], letter: float
     run.middle, run.base = (run.top + run.bottom) / 2, run.bottom
     high = 0.8 * letter <= run.height <= 1.2 * letter
     return run if high and 0.3 * letter < run.width < 2.2 * letter else None
+
+
+def rows_of_stars(
+    segments: list[Segment], pieces: Components, small: Int[np.ndarray, " K"], letter: float
+) -> list[Segment]:
+    """Runs of a few stars or points, alike and as far from each other, alone between two lines."""
+    least, most = (size * letter for size in _STAR)
+    size = pieces.boxes[small][:, 2:] - pieces.boxes[small][:, :2]
+    small = small[((size > least) & (size < most)).all(axis=1)]
+    left, top, right, bottom = pieces.boxes[small].T
+    middle, reach = (top + bottom) / 2, _BETWEEN_STARS / 2 * letter
+    bars = np.stack([left - reach, middle, right + reach, middle + 1], axis=1)
+    found = []
+    for group in touching(bars, letter):
+        row = group[np.argsort(left[group])]
+        gaps = left[row][1:] - right[row][:-1]
+        if not 2 < len(row) <= _MAX_STARS or np.ptp(gaps) > 0.3 * letter or gaps.min() < 0:
+            continue
+        run = segment_of(pieces, small[row])
+        beside = any(abs(s.middle - run.middle) < 0.8 * max(letter, s.letter) for s in segments)
+        if np.ptp(middle[row]) < 0.2 * letter and not beside and _is_alone(run, pieces, letter):
+            run.letter = run.small = run.tall = letter
+            found.append(run)
+    return found
 
 
 def _is_alone(run: Segment, pieces: Components, letter: float) -> bool:

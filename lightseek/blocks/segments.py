@@ -15,7 +15,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from lightseek.blocks.drawn import find_drawn, find_pictures, unlabelled, without_rules
-from lightseek.blocks.fragments import broken_letters, goes_on, with_fragments_returned
+from lightseek.blocks.fragments import (
+    broken_letters,
+    goes_on,
+    rows_of_stars,
+    with_fragments_returned,
+)
 from lightseek.blocks.initials import with_initials
 from lightseek.blocks.overprint import part_overprinted
 from lightseek.blocks.sheet import Components, Sheet, touching
@@ -68,9 +73,10 @@ def find_segments(sheet: Sheet) -> Found:
     segments = sorted(segments, key=lambda s: -s.width)[:_MAX_SEGMENTS]
     segments = with_fragments_returned(segments, letter, at_side, at_edge)
     small = text & ~tall & ~at_side
-    broken = broken_letters(segments, pieces, np.flatnonzero(small & ~specks), letter)
-    small[[i for segment in broken for i in segment.pieces]] = False
-    segments += broken
+    for find in (broken_letters, rows_of_stars):
+        found = find(segments, pieces, np.flatnonzero(small & ~specks), letter)
+        small[[i for segment in found for i in segment.pieces]] = False
+        segments += found
     _attach_small(segments, pieces, np.flatnonzero(small), letter, at_edge, specks)
     whole = _merged(segments)
     wide = [s for s in whole if s.width > 0.3 * letter]

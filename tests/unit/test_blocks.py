@@ -668,6 +668,18 @@ def test_a_short_rule_in_pieces_below_a_sum_is_left_out() -> None:
     assert_found_in_order(cut_page(page.image), page.boxes, iou=0.8)
 
 
+@pytest.mark.parametrize("stars", ["* * *", "*     *     *", "* * * * *"])
+def test_stars_between_two_paragraphs_are_a_line(stars: str) -> None:
+    page = Sheet()
+    page.column(100, 100, rows=5, width=640)
+    page.line(350, 290, stars)
+    page.column(100, 340, rows=5, width=640, seed=9)
+    found = lines(cut_page(page.image))
+    assert len(found) == 11
+    assert found[5].left == pytest.approx(page.boxes[5].left, abs=2)
+    assert found[5].right == pytest.approx(page.boxes[5].right, abs=2)
+
+
 def test_figures_that_fell_to_pieces_stay_in_their_row() -> None:
     page = Sheet()
     for row in range(4):
