@@ -7,15 +7,13 @@ Axes: N segments.
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from lightseek.blocks.rows import MAX_SPACE, Row, joined, rows_of
 from lightseek.blocks.sieve import Segment
-
-Row = list[Segment]
-"""Segments on one printed line, left to right."""
 
 _MIN_ROWS = 3
 """Rows that a column has at least."""
@@ -23,14 +21,18 @@ _MIN_GUTTER, _SHORT_GUTTER = 0.9, 2.0
 """Least width of a gutter, and of one beside few rows, in heights of a letter."""
 _SET_IN = 2.0
 """Least white on both sides of what is set into columns, in heights of a letter."""
-_MAX_SPACE = 2.5
-"""Widest space between words of one line, in heights of a letter."""
 _MAX_INDENT = 5.0
 """Farthest from the gutter that a line of its right column begins, in heights of a letter."""
 _NUMBER = 4.0
 """Width of the number of a page, at most, in heights of a letter."""
+_COLUMN = 14.0
+"""Width of prose beside other columns, at least, likewise."""
+_FEW = 0.2
+"""Share of text that is in narrower ones, at most."""
 _ROUGHLY, _TO_A_HAIR = 0.5, 0.12
 """How far lines that stand level may differ, in heights of a letter."""
+_CELLS = 0.7
+"""Share of a column that is cells of a table, from which it is none, where some stand halfway."""
 _SHARED = 0.2
 """How much of its height a line may share with those that it stands between."""
 _MAX_TRIES = 40
@@ -58,7 +60,7 @@ def reading_order(segments: list[Segment]) -> list[list[Row]]:
     letter = float(np.median([s.letter for s in segments]))
     gutter = _best_gutter(segments, letter)
     if gutter is None:
-        return [[_joined(row) for row in _rows(segments)]]
+        return [[joined(row) for row in rows_of(segments)]]
     beside = [s for s in segments if gutter.top < s.middle < gutter.bottom]
     parts = (
         [s for s in segments if s.middle <= gutter.top],
@@ -68,78 +70,6 @@ def reading_order(segments: list[Segment]) -> list[list[Row]]:
         [s for s in segments if s.middle >= gutter.bottom],
     )
     return [column for part in parts for column in reading_order(part)]
-
-
-def _rows(segments: list[Segment]) -> list[Row]:
-    """Group segments on one line into rows, top to bottom.
-
-    Every row grows from left to right and goes on from its last segment, so that it may slant or
-    bend a little.
-    """
-    rows: list[Row] = []
-    ends: list[Segment] = []  # the last of a row that is more than a sign or two
-    for segment in sorted(segments, key=lambda s: s.left):
-        middle, reach = segment.middle, 2 * segment.tall
-        near = [i for i, end in enumerate(ends) if abs(end.middle - middle) < reach]
-        off, at = min(
-            ((_off(ends[i], segment), i) for i in near if _free(rows[i], segment)),
-            default=(math.inf, 0),
-        )
-        if off < 1:
-            rows[at].append(segment)
-            ends[at] = segment if segment.width > 2 * segment.letter else ends[at]
-        else:
-            rows.append([segment])
-            ends.append(segment)
-    return _side_by_side(sorted(rows, key=lambda row: sum(s.middle for s in row) / len(row)))
-
-
-def _side_by_side(rows: list[Row]) -> list[Row]:
-    """Rows downwards, but of two that overlap in height and not across, the left one first.
-
-    So lines of two columns that do not stand level are read from left to right where there are too
-    few for a gutter.
-    """
-    ordered: list[Row] = []
-    for row in rows:
-        at = len(ordered)
-        while at and _is_left_of(row, ordered[at - 1]):
-            at -= 1
-        ordered.insert(at, row)
-    return ordered
-
-
-def _is_left_of(row: Row, other: Row) -> bool:
-    """Whether a row ends before another begins that is on about the same height."""
-    own, its = ((min(s.top for s in r), max(s.bottom for s in r)) for r in (row, other))
-    shared = min(own[1], its[1]) - max(own[0], its[0])
-    level = shared > 0.3 * min(own[1] - own[0], its[1] - its[0])
-    return level and row[-1].right < other[0].left
-
-
-def _free(row: Row, segment: Segment) -> bool:
-    """Whether a row ends before a segment, a sign aside that was given to the wrong one of them."""
-    return row[-1].right <= segment.left + 0.7 * segment.letter
-
-
-def _off(end: Segment, segment: Segment) -> float:
-    """How far a segment stands from the level of the end of a row; below 1 it goes on there."""
-    sign = segment.width < 1.5 * end.letter
-    size = end.tall if sign else min(segment.tall, end.tall)
-    off = min(abs(segment.middle - end.middle), abs(segment.base - end.base))
-    return off / (0.5 * size)
-
-
-def _joined(row: Row) -> Row:
-    """Join what only wide word spaces part, as in justified lines."""
-    joined = [replace(row[0], pieces=list(row[0].pieces))]
-    for segment in row[1:]:
-        last = joined[-1]
-        if segment.left - last.right < _MAX_SPACE * max(segment.letter, last.letter):
-            last.take(segment)
-        else:
-            joined.append(replace(segment, pieces=list(segment.pieces)))
-    return joined
 
 
 def _best_gutter(segments: list[Segment], letter: float) -> _Gutter | None:
@@ -197,7 +127,7 @@ def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutte
     in_right = [s.left >= gutter.x and s.right > edges[1] for s in below]
     bottom = gutter.bottom
     for core, beside, goes_on in zip(sides, sides[::-1], (in_left, in_right), strict=True):
-        if not _is_prose(_rows(core), letter):
+        if not _is_prose(rows_of(core), letter):
             continue
         middles = np.sort([s.middle for s in core])
         step, last = 1.2 * float(np.diff(middles).max()), float(middles[-1])
@@ -207,7 +137,7 @@ def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutte
         own = [s for s in itertools.compress(below, goes_on) if s.middle <= limit]
         # a heading or a picture in a column does not end it
         whole = core + own
-        if len(own) >= _MIN_ROWS and all(_is_prose(_rows(x), letter) for x in (own, whole)):
+        if len(own) >= _MIN_ROWS and all(_is_prose(rows_of(x), letter) for x in (own, whole)):
             step = math.inf
         for middle in sorted(s.middle for s in own):
             if middle - last > step:
@@ -221,7 +151,7 @@ def _between_numbers(gutter: _Gutter, segments: list[Segment], letter: float) ->
     """The gutter without the row of a page number that stands in it, above or below all lines."""
     sides = _sides(gutter, segments)
     lines = [[s for s in side if s.width > _NUMBER * letter] for side in sides]
-    if not all(lines) or not all(_is_prose(_rows(side), letter) for side in sides):
+    if not all(lines) or not all(_is_prose(rows_of(side), letter) for side in sides):
         return gutter
     ends = max(s.right for s in lines[0]), min(s.left for s in lines[1])
     numbers = [s.middle for side in sides for s in side if ends[0] < s.left and s.right < ends[1]]
@@ -235,7 +165,7 @@ def _between_numbers(gutter: _Gutter, segments: list[Segment], letter: float) ->
 def _top(gutter: _Gutter, segments: list[Segment], letter: float) -> float:
     """Where prose on the left begins beside a heading in the middle of the right column."""
     left, right = _sides(gutter, segments)
-    if not _is_prose(_rows(left), letter):
+    if not _is_prose(rows_of(left), letter):
         return gutter.top
     above = [s for s in segments if s.middle <= gutter.top]
     across = max((s.bottom for s in above if s.left < gutter.x < s.right), default=-math.inf)
@@ -297,7 +227,7 @@ def _parts_columns(
     the right side begins evenly. Beside prose, the rows of a table are level to a hair.
     """
     sides, flows = _sides(gutter, segments), _sides(gutter, flowing)
-    rows = [_rows(side) for side in flows]
+    rows = [rows_of(side) for side in flows]
     if min(map(len, rows)) < _MIN_ROWS:
         return False
     large = max(float(np.median([s.letter for s in side])) for side in sides)
@@ -305,19 +235,23 @@ def _parts_columns(
     if _white(*sides) < least * large:
         return False
     gaps = (b.left - a.right for side in rows for row in side for a, b in itertools.pairwise(row))
-    spaces = [gap for gap in gaps if gap < _MAX_SPACE * large]
+    spaces = [gap for gap in gaps if gap < MAX_SPACE * large]
     usual = float(np.median(spaces)) if len(spaces) >= _MIN_ROWS else 0.0
-    even = _begins_evenly(_rows(sides[1]), letter)
+    even = _begins_evenly(rows_of(sides[1]), letter)
     if _white(*flows) < (1.1 if even else 1.5) * usual:
         return False
-    prose = [_is_prose(side, letter) for side in rows]
+    prose = [
+        _is_prose(flow, letter) and _share_narrow(rows_of(side), letter) < _FEW
+        for flow, side in zip(rows, sides, strict=True)
+    ]
     if all(prose):
         return True
     few, many = sorted(sides, key=len)
     if _take_turns(few, many):
         return False
     within = _TO_A_HAIR if even and any(prose) else _ROUGHLY
-    return max(_share_level(few, many, within), _share_level(many, few, within)) < 0.5
+    level = max(_share_level(few, many, within), _share_level(many, few, within))
+    return level < 0.5 and level + _share_between(few, many) < _CELLS
 
 
 def _begins_evenly(rows: list[Row], letter: float) -> bool:
@@ -347,6 +281,14 @@ def _share_level(few: list[Segment], many: list[Segment], within: float) -> floa
     return float(level.any(axis=1).mean())
 
 
+def _share_between(few: list[Segment], many: list[Segment]) -> float:
+    """How many stand halfway between two lines of the other side, as a cell beside two rows."""
+    middles = np.sort([float(np.mean([s.middle for s in row])) for row in rows_of(many)])
+    off = np.abs(np.array([[s.middle] for s in few]) - (middles[1:] + middles[:-1]) / 2)
+    near = off < _TO_A_HAIR * np.array([[s.tall] for s in few])
+    return float(near.any(axis=1).mean())
+
+
 def _take_turns(few: list[Segment], many: list[Segment]) -> bool:
     """Whether most lines of one side stand between those of the other, as a price below a name."""
     between = (
@@ -359,7 +301,10 @@ def _take_turns(few: list[Segment], many: list[Segment]) -> bool:
 
 
 def _is_prose(rows: list[Row], letter: float) -> bool:
-    """Whether most rows fill the width that the longest takes, or end where their neighbours do."""
+    """Whether most rows fill the width that the longest takes, or end where their neighbours do.
+
+    Where a column is too narrow for prose, they are rows of a table.
+    """
     left = np.array([row[0].left for row in rows], float)
     right = np.array([row[-1].right for row in rows], float)
     inked = np.array([sum(s.width for s in row) for row in rows], float)
@@ -368,4 +313,20 @@ def _is_prose(rows: list[Row], letter: float) -> bool:
     justified = np.minimum(steps[1:], steps[:-1]) < letter
     long = (right - left > 0.7 * width) | (justified & (right - left > 10 * letter))
     full = long & (inked > 0.65 * (right - left))
-    return width > 10 * letter and float(np.mean(full)) > 0.5
+    narrow = _share_narrow(rows, letter)
+    return width > 10 * letter and float(np.mean(full)) > 0.5 and narrow < _FEW
+
+
+def _share_narrow(rows: list[Row], letter: float) -> float:
+    """How much of the text is in narrow columns, between white that no row crosses."""
+    segments = sorted((s for row in rows for s in row), key=lambda s: s.left)
+    columns: list[list[Segment]] = []
+    end = -math.inf
+    for segment in segments:
+        if segment.left - end > MAX_SPACE * letter:
+            columns.append([])
+        columns[-1].append(segment)
+        end = max(end, segment.right)
+    inked = [sum(s.width for s in column) for column in columns]
+    wide = [max(s.right for s in c) - c[0].left > _COLUMN * letter for c in columns]
+    return 1 - sum(itertools.compress(inked, wide)) / sum(inked)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightseek.blocks.order import Row
+from lightseek.blocks.rows import Row
 from lightseek.blocks.sieve import Segment
 
 _HEADING_SIZE, _HEADING_ROWS = 1.2, 4

@@ -1,5 +1,6 @@
 """The cutter on pages drawn here: what it finds, in which order, and where."""
 
+import itertools
 from collections.abc import Iterator
 from functools import lru_cache
 from io import BytesIO
@@ -709,6 +710,23 @@ def test_dotted_rules_between_cells_are_no_text() -> None:
     found = [strip.box for strip in strips(cut_page(page.image))]
     assert len(found) == len(page.boxes)
     assert min(box.iou(true) for box, true in zip(found, page.boxes, strict=True)) > 0.75
+
+
+def test_a_table_whose_cells_stand_beside_two_rows_is_read_row_by_row() -> None:
+    page = Sheet(1400, 900)
+    found: list[str] = []
+    for row in range(8):
+        y = 60 + 84 * row
+        cells = [(60, f"{sentence(row, 3)} senior"), (620, f"(203) 569-43{10 + row}")]
+        pairs = [[(x, y + dy, text) for x, text in cells] for dy in (0, 34)]
+        written = [*pairs[0], (900, y + 17, "Autos and trucks"), *pairs[1]]
+        for x, top, text in written:
+            page.line(x, top, text)
+        found += [text for _, _, text in written]
+    tops = [strip.box.top for strip in strips(cut_page(page.image))]
+    assert len(tops) == len(found)
+    falls = [before - after for before, after in itertools.pairwise(tops)]
+    assert max(falls) < 40, "no column is read before the next one"
 
 
 def test_ones_below_each_other_are_no_rule() -> None:

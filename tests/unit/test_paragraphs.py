@@ -2,8 +2,8 @@
 
 import pytest
 
-from lightseek.blocks.order import Row
 from lightseek.blocks.paragraphs import paragraphs
+from lightseek.blocks.rows import Row
 from lightseek.blocks.sieve import Segment
 
 TALL = 20.0
