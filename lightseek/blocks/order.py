@@ -222,9 +222,10 @@ def _parts_columns(
     """Whether both sides of a gutter are columns of text, not of a table.
 
     The rows of a table stand level on both sides, and its cells are short; lines of prose may
-    stand level too, but fill their column. A gutter must be wider than the spaces between words,
-    a short one even more so, since some of them happen to stand one below the other, less so where
-    the right side begins evenly. Beside prose, the rows of a table are level to a hair.
+    stand level too, but fill their column, and are in none that is too narrow. A gutter must be
+    wider than the spaces between words, a short one even more so, since some of them happen to
+    stand one below the other, less so where the right side begins evenly. Beside prose, the rows
+    of a table are level to a hair.
     """
     sides, flows = _sides(gutter, segments), _sides(gutter, flowing)
     rows = [rows_of(side) for side in flows]
@@ -240,18 +241,17 @@ def _parts_columns(
     even = _begins_evenly(rows_of(sides[1]), letter)
     if _white(*flows) < (1.1 if even else 1.5) * usual:
         return False
-    prose = [
-        _is_prose(flow, letter) and _share_narrow(rows_of(side), letter) < _FEW
-        for flow, side in zip(rows, sides, strict=True)
-    ]
+    narrow = [_share_narrow(rows_of(side), letter) >= _FEW for side in sides]
+    fills = [_is_prose(flow, letter) for flow in rows]
+    prose = [full and not cells for full, cells in zip(fills, narrow, strict=True)]
     if all(prose):
         return True
     few, many = sorted(sides, key=len)
     if _take_turns(few, many):
         return False
-    within = _TO_A_HAIR if even and any(prose) else _ROUGHLY
+    within = _TO_A_HAIR if any(prose) and (even or all(fills)) else _ROUGHLY
     level = max(_share_level(few, many, within), _share_level(many, few, within))
-    return level < 0.5 and level + _share_between(few, many) < _CELLS
+    return level < 0.5 and (any(prose) or level + _share_between(few, many) < _CELLS)
 
 
 def _begins_evenly(rows: list[Row], letter: float) -> bool:
@@ -301,10 +301,7 @@ def _take_turns(few: list[Segment], many: list[Segment]) -> bool:
 
 
 def _is_prose(rows: list[Row], letter: float) -> bool:
-    """Whether most rows fill the width that the longest takes, or end where their neighbours do.
-
-    Where a column is too narrow for prose, they are rows of a table.
-    """
+    """Whether most rows fill the width that the longest takes, or end where their neighbours do."""
     left = np.array([row[0].left for row in rows], float)
     right = np.array([row[-1].right for row in rows], float)
     inked = np.array([sum(s.width for s in row) for row in rows], float)
@@ -313,12 +310,11 @@ def _is_prose(rows: list[Row], letter: float) -> bool:
     justified = np.minimum(steps[1:], steps[:-1]) < letter
     long = (right - left > 0.7 * width) | (justified & (right - left > 10 * letter))
     full = long & (inked > 0.65 * (right - left))
-    narrow = _share_narrow(rows, letter)
-    return width > 10 * letter and float(np.mean(full)) > 0.5 and narrow < _FEW
+    return width > 10 * letter and float(np.mean(full)) > 0.5
 
 
 def _share_narrow(rows: list[Row], letter: float) -> float:
-    """How much of the text is in narrow columns, between white that no row crosses."""
+    """How much of the text is in narrow ones of several columns, with white that no row crosses."""
     segments = sorted((s for row in rows for s in row), key=lambda s: s.left)
     columns: list[list[Segment]] = []
     end = -math.inf
@@ -327,6 +323,8 @@ def _share_narrow(rows: list[Row], letter: float) -> float:
             columns.append([])
         columns[-1].append(segment)
         end = max(end, segment.right)
+    if len(columns) == 1:
+        return 0.0
     inked = [sum(s.width for s in column) for column in columns]
     wide = [max(s.right for s in c) - c[0].left > _COLUMN * letter for c in columns]
     return 1 - sum(itertools.compress(inked, wide)) / sum(inked)

@@ -729,6 +729,18 @@ def test_a_table_whose_cells_stand_beside_two_rows_is_read_row_by_row() -> None:
     assert max(falls) < 40, "no column is read before the next one"
 
 
+def test_a_box_of_two_narrow_columns_beside_prose_is_read_apart() -> None:
+    page = Sheet(1400, 900)
+    page.column(60, 60, rows=18, width=640)
+    facts = ("Developer", "Mozilla"), ("Release", "2 July 2011"), ("Written in", "JavaScript")
+    for row in range(15):
+        for x, text in zip((800, 1000), facts[row % 3], strict=True):
+            page.line(x, 70 + 40 * row, text)
+    lefts = [strip.box.left for strip in strips(cut_page(page.image))]
+    assert len(lefts) == 18 + 30
+    assert max(lefts[:18]) < 100
+
+
 def test_ones_below_each_other_are_no_rule() -> None:
     page = Sheet(600, 500)
     for row in range(12):
