@@ -714,12 +714,13 @@ def test_dotted_rules_between_cells_are_no_text() -> None:
 
 def test_a_table_whose_cells_stand_beside_two_rows_is_read_row_by_row() -> None:
     page = Sheet(1400, 900)
+    subjects = ("Autos, trucks, specialty finance", "Biotech", "Media and telecom", "Utilities")
     found: list[str] = []
     for row in range(8):
         y = 60 + 84 * row
         cells = [(60, f"{sentence(row, 3)} senior"), (620, f"(203) 569-43{10 + row}")]
         pairs = [[(x, y + dy, text) for x, text in cells] for dy in (0, 34)]
-        written = [*pairs[0], (900, y + 17, "Autos and trucks"), *pairs[1]]
+        written = [*pairs[0], (900, y + 17, subjects[row % 4]), *pairs[1]]
         for x, top, text in written:
             page.line(x, top, text)
         found += [text for _, _, text in written]
