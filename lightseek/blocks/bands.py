@@ -31,8 +31,8 @@ def with_bands_inverted(sheet: Sheet) -> Sheet:
     solid = _opened(sheet.ink, stroke, stroke)
     if not solid[::2, ::2].any():  # as on most pages, in no time
         return sheet
-    sheet = _with_inverted(sheet, _boxes(sheet, solid))
-    return _with_inverted(sheet, _tight_bands(sheet, sheet.ink & solid))
+    sheet = _with_inverted(sheet, list(_boxes(sheet, solid)))
+    return _with_inverted(sheet, list(_tight_bands(sheet, sheet.ink & solid)))
 
 
 def _opened(ink: UInt8[np.ndarray, "H W"], height: int, width: int) -> UInt8[np.ndarray, "H W"]:
@@ -63,17 +63,31 @@ def _tight_bands(sheet: Sheet, solid: UInt8[np.ndarray, "H W"]) -> Iterator[_Ban
     letter = sheet.letter
     edge, long, between = (max(2, round(size * letter)) for size in (_EDGE, _LONG, 1.0))
     edges = _opened(sheet.ink, edge, long)
-    pieces = components(solid | edges)
-    for i in _large(pieces, letter):
-        window, deep = _window(pieces, i), pieces.height[i] // 4
-        along = max(part.any(0).mean() for part in (edges[window][:deep], edges[window][-deep:]))
-        if pieces.height[i] > _LOW * letter or along < _WHOLE_EDGE:
-            continue
-        whole = _around(sheet, window, pieces.labels[window] == i + 1)
-        closed = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((1, between), np.uint8))
-        inside = _filled(closed)
-        if _shows_letters(inside, whole, letter):
-            yield window, inside > 0
+    for rows in _rows_around(edges, int(_LOW * letter) + 2):
+        pieces = components((solid | edges)[rows])
+        for i in _large(pieces, letter):
+            down, across = _window(pieces, i)
+            window = slice(rows.start + down.start, rows.start + down.stop), across
+            deep = pieces.height[i] // 4
+            sides = edges[window][:deep], edges[window][-deep:]
+            if (
+                pieces.height[i] > _LOW * letter
+                or max(s.any(0).mean() for s in sides) < _WHOLE_EDGE
+            ):
+                continue
+            whole = _around(sheet, window, pieces.labels[down, across] == i + 1)
+            closed = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((1, between), np.uint8))
+            inside = _filled(closed)
+            if _shows_letters(inside, whole, letter):
+                yield window, inside > 0
+
+
+def _rows_around(edges: UInt8[np.ndarray, "H W"], reach: int) -> list[slice]:
+    """Where bands with such edges may be, reaching so far up and down: most of a page is free."""
+    near = cv2.dilate(edges.max(axis=1, keepdims=True), np.ones((2 * reach + 1, 1), np.uint8))
+    steps = np.diff(near[:, 0].astype(np.int8), prepend=0, append=0)
+    starts, stops = np.flatnonzero(steps > 0).tolist(), np.flatnonzero(steps < 0).tolist()
+    return [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
 
 
 def _large(pieces: Components, letter: float) -> list[int]:
@@ -103,17 +117,16 @@ def _shows_letters(
     return bool(inside.mean() >= 0.8) and _like_letters(components(inside & (1 - dark)), letter)
 
 
-def _with_inverted(sheet: Sheet, bands: Iterator[_Band]) -> Sheet:
-    grey, ink, found = sheet.grey.copy(), sheet.ink.copy(), False
+def _with_inverted(sheet: Sheet, bands: list[_Band]) -> Sheet:
+    if not bands:
+        return sheet
+    grey, ink = sheet.grey.copy(), sheet.ink.copy()
     for window, inside in bands:
         dark = int(np.median(grey[window][inside & (ink[window] > 0)]))
         span = max(255 - dark, 1)
         turned = np.clip(255 - (grey[window].astype(np.int32) - dark) * 255 // span, 0, 255)
         grey[window][inside] = turned.astype(np.uint8)[inside]
         ink[window][inside] = (turned < 128)[inside]
-        found = True
-    if not found:
-        return sheet
     return replace(sheet, grey=grey, ink=ink, pieces=components(ink))
 
 

@@ -16,9 +16,9 @@ from lightseek.blocks.sheet import (
     Components,
     Sheet,
     components,
+    in_line,
     median,
     quantile,
-    touching,
 )
 
 _TITLE = 2.5, 18
@@ -170,11 +170,10 @@ def _rule_ends(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     """Pieces longer and thinner than any sign, alone or together: what broken rules leave."""
     width, height = pieces.width, pieces.height
     found = (height > _RULE_HIGH * letter) & (width < _RULE_THIN * letter)
-    left, top, right, bottom = pieces.boxes.T
     level = np.flatnonzero((height < _RULE_THIN * letter) & (width > 0.2 * letter))
-    middle, reach = (top + bottom)[level] / 2, _RULE_GAP / 2 * letter
-    bars = np.stack([left[level] - reach, middle, right[level] + reach, middle + 1], axis=1)
-    for chain in touching(bars, letter):
+    if not (width[level] > _DASH * letter).any():  # as on most pages, which have many points
+        return np.asarray(found)
+    for chain in in_line(pieces.boxes[level], _RULE_GAP * letter, letter):
         row = level[chain]
         long = np.ptp(pieces.boxes[row, ::2]) > _RULE_WIDE * letter
         found[row] |= long and width[row].max() > _DASH * letter
@@ -209,11 +208,11 @@ def _broken_rules(pieces: Components, letter: float) -> Bool[np.ndarray, " N"]:
     dots = (width < 0.35 * letter) & (height < 0.5 * letter) & (pieces.area > 0.01 * letter**2)
     level, downwards = pieces.boxes, pieces.boxes[:, [1, 0, 3, 2]]
     return np.asarray(
-        _chained(pieces, level, dashes, reach=0.8 * letter, clear=2 * letter, letter=letter)
+        _chained(pieces, level, dashes, gap=1.6 * letter, clear=2 * letter, letter=letter)
         # the points of an entry of the contents stand on the line of its letters
-        | _chained(pieces, level, dots, reach=0.35 * letter, clear=8 * letter, letter=letter)
+        | _chained(pieces, level, dots, gap=0.7 * letter, clear=8 * letter, letter=letter)
         # closer below each other than a colon and the next, or whatever begins lines
-        | _chained(pieces, downwards, dots, reach=0.35 * letter, clear=2 * letter, letter=letter)
+        | _chained(pieces, downwards, dots, gap=0.7 * letter, clear=2 * letter, letter=letter)
     )
 
 
@@ -222,7 +221,7 @@ def _chained(
     boxes: Int[np.ndarray, "N 4"],
     marks: Bool[np.ndarray, " N"],
     *,
-    reach: float,
+    gap: float,
     clear: float,
     letter: float,
 ) -> Bool[np.ndarray, " N"]:
@@ -232,21 +231,20 @@ def _chained(
         pieces: All of them.
         boxes: Theirs, start, top, end, bottom as seen along the rows.
         marks: What rows may be made of.
-        reach: Half the way to the next, at most.
+        gap: Between one and the next, at most.
         clear: How far before and behind a row no letters stand.
         letter: Height of a letter.
     """
     start, top, end, bottom = boxes.T
     numbers = np.flatnonzero(marks)
-    middle = (top[numbers] + bottom[numbers]) / 2
-    bars = np.stack([start[numbers] - reach, middle, end[numbers] + reach, middle + 1], axis=1)
     # narrower are crossings with other rules
     letters = (pieces.height >= 0.55 * letter) & (pieces.width >= 0.2 * letter)
     found = np.zeros(len(boxes), bool)
-    for chain in touching(bars, letter):
+    for chain in in_line(boxes[numbers], gap, letter):
         if len(chain) < _MANY_DASHES:
             continue
-        rule, level = numbers[chain], median(middle[chain])
+        rule = numbers[chain]
+        level = median(top[rule] + bottom[rule]) / 2
         first, last = start[rule].min(), end[rule].max()
         across = (top < level) & (bottom > level)
         near = (start < last + clear) & (end > first - clear)

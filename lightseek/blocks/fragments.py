@@ -6,7 +6,7 @@ Axes: N pieces of ink, K small ones, M those of a run.
 import numpy as np
 from jaxtyping import Bool, Int
 
-from lightseek.blocks.sheet import Components, touching
+from lightseek.blocks.sheet import Components, in_line
 from lightseek.blocks.sieve import BESIDE, Segment, levels, segment_of
 
 _IN_PIECES, _MAX_PIECES = 0.7, 6
@@ -129,10 +129,9 @@ def rows_of_stars(
     size = pieces.boxes[small][:, 2:] - pieces.boxes[small][:, :2]
     small = small[((size > least) & (size < most)).all(axis=1)]
     left, top, right, bottom = pieces.boxes[small].T
-    middle, reach = (top + bottom) / 2, _BETWEEN_STARS / 2 * letter
-    bars = np.stack([left - reach, middle, right + reach, middle + 1], axis=1)
+    middle = (top + bottom) / 2
     found = []
-    for group in touching(bars, letter):
+    for group in in_line(pieces.boxes[small], _BETWEEN_STARS * letter, letter):
         row = group[np.argsort(left[group])]
         gaps = left[row][1:] - right[row][:-1]
         if not 2 < len(row) <= _MAX_STARS or np.ptp(gaps) > 0.3 * letter or gaps.min() < 0:

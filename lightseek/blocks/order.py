@@ -241,7 +241,7 @@ def _parts_columns(
     even = _begins_evenly(rows_of(sides[1]), letter)
     if _white(*flows) < (1.1 if even else 1.5) * usual:
         return False
-    narrow = [_share_narrow(rows_of(side), letter) >= _FEW for side in sides]
+    narrow = [_share_narrow(side, letter) >= _FEW for side in sides]
     fills = [_is_prose(flow, letter) for flow in rows]
     prose = [full and not cells for full, cells in zip(fills, narrow, strict=True)]
     if all(prose):
@@ -313,12 +313,11 @@ def _is_prose(rows: list[Row], letter: float) -> bool:
     return width > 10 * letter and float(np.mean(full)) > 0.5
 
 
-def _share_narrow(rows: list[Row], letter: float) -> float:
+def _share_narrow(segments: list[Segment], letter: float) -> float:
     """How much of the text is in narrow ones of several columns, with white that no row crosses."""
-    segments = sorted((s for row in rows for s in row), key=lambda s: s.left)
     columns: list[list[Segment]] = []
     end = -math.inf
-    for segment in segments:
+    for segment in sorted(segments, key=lambda s: s.left):
         if segment.left - end > MAX_SPACE * letter:
             columns.append([])
         columns[-1].append(segment)

@@ -84,6 +84,16 @@ def touching(bars: Float[np.ndarray, "M 4"], letter: float) -> list[Int[np.ndarr
     return [group for group in np.split(order, starts) if len(group)]
 
 
+def in_line(
+    boxes: Num[np.ndarray, "M 4"], gap: float, letter: float
+) -> list[Int[np.ndarray, " K"]]:
+    """Numbers of the boxes of every level row in which none is farther from the next than a gap."""
+    left, top, right, bottom = boxes.T
+    middle = (top + bottom) / 2
+    bars = np.stack([left - gap / 2, middle, right + gap / 2, middle + 1], axis=1)
+    return touching(bars, letter)
+
+
 def quantile(values: Num[np.ndarray, " N"], share: float) -> float:
     """What `np.quantile` says of a few numbers, in a tenth of its time."""
     ordered = np.sort(values)

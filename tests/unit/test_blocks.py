@@ -240,14 +240,18 @@ def test_dark_text_on_light_parts_of_a_dark_page_is_read_too() -> None:
     assert_found_in_order(cut_page(page.image), page.boxes)
 
 
-def test_light_text_on_a_dark_band_becomes_dark_on_light() -> None:
-    page = Sheet()
-    page.draw.rectangle((80, 80, 900, 130), fill=(20, 40, 110))
-    page.line(100, 88, "Summary of the third quarter", fill="white")
+def assert_dark_on_light_above_a_column(page: Sheet) -> None:
     page.column(100, 180, rows=5, width=640)
     blocks = cut_page(page.image)
     assert_found_in_order(blocks, page.boxes)
     assert np.median(next(strips(blocks)).image) > 200
+
+
+def test_light_text_on_a_dark_band_becomes_dark_on_light() -> None:
+    page = Sheet()
+    page.draw.rectangle((80, 80, 900, 130), fill=(20, 40, 110))
+    page.line(100, 88, "Summary of the third quarter", fill="white")
+    assert_dark_on_light_above_a_column(page)
 
 
 def test_a_dark_band_that_letters_fill_to_its_upper_edge_is_read() -> None:
@@ -257,10 +261,7 @@ def test_a_dark_band_that_letters_fill_to_its_upper_edge_is_read() -> None:
     page.draw.rectangle((120, box.top, 700, box.bottom + 3), fill="black")
     page.line(200, 80, "**** PROMO ****", size=40, fill="white", name="Inter-Regular.otf")
     page.boxes.pop()
-    page.column(100, 180, rows=5, width=640)
-    blocks = cut_page(page.image)
-    assert_found_in_order(blocks, page.boxes)
-    assert np.median(next(strips(blocks)).image) > 200
+    assert_dark_on_light_above_a_column(page)
 
 
 def test_black_letters_that_touch_at_their_middle_are_no_dark_band() -> None:
