@@ -114,7 +114,7 @@ def _tall_enough(
 
 
 def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutter:
-    """The gutter beside prose down to where its column ends, or both go on side by side.
+    """The gutter down to where a column ends, or both go on side by side.
 
     A column is rarely as long as its neighbour; what it alone holds below is read with it.
     """
@@ -127,24 +127,42 @@ def _extended(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutte
     in_right = [s.left >= gutter.x and s.right > edges[1] for s in below]
     bottom = gutter.bottom
     for core, beside, goes_on in zip(sides, sides[::-1], (in_left, in_right), strict=True):
-        if not _is_prose(rows_of(core), letter):
-            continue
-        middles = np.sort([s.middle for s in core])
-        step, last = 1.2 * float(np.diff(middles).max()), float(middles[-1])
         others = [s for s, own in zip(below, goes_on, strict=True) if not own]
         ends = (s.middle for s in others if not _is_centred(s, beside, letter))
         limit = min(ends, default=math.inf) - letter
         own = [s for s in itertools.compress(below, goes_on) if s.middle <= limit]
-        # a heading or a picture in a column does not end it
-        whole = core + own
-        if len(own) >= _MIN_ROWS and all(_is_prose(rows_of(x), letter) for x in (own, whole)):
-            step = math.inf
-        for middle in sorted(s.middle for s in own):
-            if middle - last > step:
-                break
-            last = middle
-        bottom = max(bottom, last + letter / 2)
+        bottom = max(bottom, _last_below(core, own, letter) + letter / 2)
     return _Gutter(gutter.x, top, bottom)
+
+
+def _last_below(core: list[Segment], own: list[Segment], letter: float) -> float:
+    """The middle of the last line of a column that goes on below what is known of it.
+
+    Prose goes on as long as it is prose, another column to the end of its paragraph.
+
+    Args:
+        core: What is known to be the column.
+        own: What stands below and may belong to it.
+        letter: Height of a letter.
+    """
+    rows = rows_of(core)
+    middles = np.sort([s.middle for s in core])
+    last = float(middles[-1])
+    if _is_prose(rows, letter):
+        pitch = float(np.diff(middles).max())
+        # a heading or a picture in a column does not end it
+        if len(own) >= _MIN_ROWS and all(_is_prose(rows_of(x), letter) for x in (own, core + own)):
+            pitch = math.inf
+    else:
+        above, below = rows[-2][0], rows[-1][0]
+        flush = abs(above.left - below.left) < _ROUGHLY * letter
+        pitch = below.middle - above.middle if flush else 0.0
+        own = [s for s in own if abs(s.left - below.left) < _ROUGHLY * letter]
+    for middle in sorted(s.middle for s in own):
+        if middle - last > 1.2 * pitch:
+            break
+        last = middle
+    return last
 
 
 def _between_numbers(gutter: _Gutter, segments: list[Segment], letter: float) -> _Gutter:
@@ -290,14 +308,19 @@ def _share_between(few: list[Segment], many: list[Segment]) -> float:
 
 
 def _take_turns(few: list[Segment], many: list[Segment]) -> bool:
-    """Whether most lines of one side stand between those of the other, as a price below a name."""
+    """Whether most lines of one side stand between those of the other, as a price below a name.
+
+    Lines above or below all others count for neither: there is nothing to take turns with.
+    """
+    lines = sorted(many, key=lambda s: s.middle)
+    beside = [s for s in few if lines[0].middle < s.middle <= lines[-1].middle]
     between = (
         s.top >= above.bottom - _SHARED * s.tall and s.bottom <= below.top + _SHARED * s.tall
-        for s in few
-        for above, below in itertools.pairwise(sorted(many, key=lambda other: other.middle))
+        for s in beside
+        for above, below in itertools.pairwise(lines)
         if above.middle < s.middle <= below.middle
     )
-    return sum(between) > 0.5 * len(few)
+    return 2 * len(beside) >= len(few) and sum(between) > 0.5 * len(beside)
 
 
 def _is_prose(rows: list[Row], letter: float) -> bool:

@@ -743,6 +743,27 @@ def test_a_box_of_two_narrow_columns_beside_prose_is_read_apart() -> None:
     assert max(lefts[:18]) < 100
 
 
+def test_parties_and_what_they_are_at_the_right_margin_are_read_downwards() -> None:
+    page = Sheet(1240, 560)
+    for party, y in enumerate(range(60, 470, 136)):
+        for dy, text in ((0, "Between" if party % 2 == 0 else "and"), (34, sentence(party, 7))):
+            page.line(500 - fits(text) / 2, y + dy, text)
+        role = ("The plaintiff and respondent", "The defendants and appellants")[party % 2]
+        page.line(1180 - fits(role), y + 68, role)
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
+def test_a_paragraph_beside_examples_is_not_broken_where_they_end() -> None:
+    page = Sheet(1240, 600)
+    for row, text in enumerate(("expression > var", "list > var", "matrix > var", "store > list")):
+        page.line(60, 60 + 34 * row, text)
+    for row, count in enumerate((8, 3, 8, 7, 2, 8, 7, 8)):
+        page.line(110, 210 + 34 * row + 20 * ((row > 1) + (row > 4)), sentence(row, count))
+    for row in range(10):
+        page.line(760, 60 + 44 * row, f"{row}+{row} [enter] = {2 * row}", name="CourierPrime.otf")
+    assert_found_in_order(cut_page(page.image), page.boxes)
+
+
 def test_ones_below_each_other_are_no_rule() -> None:
     page = Sheet(600, 500)
     for row in range(12):
