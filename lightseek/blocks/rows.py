@@ -13,6 +13,10 @@ Row = list[Segment]
 
 MAX_SPACE = 2.5
 """Widest space between words of one line, in heights of a letter."""
+_MAX_UNEVEN = 2.5
+"""Letters of one run over those of another, at most, whose larger ones say how wide that is."""
+_WORD = 4.0
+"""Width of a run that is no mark, at least, in heights of a letter."""
 
 
 def rows_of(segments: list[Segment]) -> list[Row]:
@@ -76,12 +80,22 @@ def _off(end: Segment, segment: Segment) -> float:
 
 
 def joined(row: Row) -> Row:
-    """Join what only wide word spaces part, as in justified lines."""
+    """Join what only wide word spaces part, as in justified lines.
+
+    Beside a headline, the last word of a line of text is farther away than that.
+    """
     whole = [replace(row[0], pieces=list(row[0].pieces))]
     for segment in row[1:]:
         last = whole[-1]
-        if segment.left - last.right < MAX_SPACE * max(segment.letter, last.letter):
+        if segment.left - last.right < MAX_SPACE * _size(segment, last):
             last.take(segment)
         else:
             whole.append(replace(segment, pieces=list(segment.pieces)))
     return whole
+
+
+def _size(one: Segment, other: Segment) -> float:
+    """Height of the letters by which the space between two runs is measured."""
+    small, large = sorted((one, other), key=lambda s: s.letter)
+    uneven = large.letter > _MAX_UNEVEN * small.letter and small.width > _WORD * small.letter
+    return small.letter if uneven else large.letter

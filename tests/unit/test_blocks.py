@@ -753,6 +753,15 @@ def test_parties_and_what_they_are_at_the_right_margin_are_read_downwards() -> N
     assert_found_in_order(cut_page(page.image), page.boxes)
 
 
+def test_a_line_beside_a_headline_is_a_strip_of_its_own() -> None:
+    page = Sheet(1200, 700)
+    page.line(260, 34, "Nice Watches Love a Dent", size=90)
+    page.column(40, 100, rows=16, width=180)
+    found = [strip.box for strip in strips(cut_page(page.image))]
+    assert len(found) == len(page.boxes)
+    assert all(max(box.iou(true) for box in found) > 0.75 for true in page.boxes)
+
+
 def test_a_paragraph_beside_examples_is_not_broken_where_they_end() -> None:
     page = Sheet(1240, 600)
     for row, text in enumerate(("expression > var", "list > var", "matrix > var", "store > list")):
