@@ -240,10 +240,13 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
         return 0
     usual = median(height[large])
     feet = boxes[large, 3] - segment.base
+    rise = 0.0
     if count >= _LONG_RUN:  # which may rise or fall
         across = boxes[large, 0] - boxes[large, 0].mean()
         slope = float(across @ feet / max(1.0, across @ across))
-        feet = feet - np.clip(slope, -_MAX_SLOPE, _MAX_SLOPE) * across
+        rises = np.clip(slope, -_MAX_SLOPE, _MAX_SLOPE) * across
+        rise = float(np.ptp(rises))
+        feet = feet - rises
         feet -= median(feet)
     filled = float(area[large].sum() / (width * height)[large].sum())
     half = 0.4 * segment.letter
@@ -264,7 +267,7 @@ def _oddities(segment: Segment, pieces: Components, letter: float) -> int:
         not 0.7 < strokes < 2.3,
         segment.letter > _TITLE * letter,
         float(width[large].sum()) < 0.2 * across,
-        segment.height > _TOO_TALL * segment.tall,
+        segment.height - rise > _TOO_TALL * segment.tall,
     )
     return sum(odd)
 

@@ -801,12 +801,13 @@ STROKES = {
 """Letters as a thin pen draws them."""
 
 
-def test_a_rising_title_of_thin_letters_is_found() -> None:
+@pytest.mark.parametrize("rise", [1.0, 2.2])
+def test_a_rising_title_of_thin_letters_is_found(rise: float) -> None:
     page = Sheet()
     for i, letter in enumerate("NAVALHANNAHLAVALANNA"):
-        x, y = 100 + 26 * i, 90 - i
+        x, y = 100 + 26 * i, 110 - rise * i
         page.draw.line([(x + 19 * a, y + 30 * b) for a, b in STROKES[letter]], "black", 2)
-    page.boxes.append(Box(100, 70, 100 + 26 * 19 + 20, 121))
+    page.boxes.append(Box(100, 110 - 19 * rise, 100 + 26 * 19 + 20, 141))
     page.column(100, 200, rows=8, width=640)
     assert_found_in_order(cut_page(page.image), page.boxes)
 
