@@ -1,21 +1,20 @@
 """What was read on a strip, how sure that is, and what to do where it cannot be right.
 
 A reader that loses its place writes a word twice, leaves one out, or says the same again and
-again: its places tell. Such a strip is cut in two and read once more. What is unclear is read again
-a little narrower and a little wider, and so wide that its letters are as far apart as those of most
-print; the surest reading is kept. Where none is sure, several widths are read as one, and choose
-each character together. Where a strip shows no letters at all, no character is likely, or all are
-one mark; what was read there is dropped. Knows nothing of models: what reads is handed in.
+again: its places tell. Such a strip is cut in two and read once more; the surer reading is kept.
+What is unclear is shown again in several views, narrower and wider, a little higher and lower,
+which choose each character together. Where a strip shows no letters at all, no character is likely,
+or all are one mark; what was read there is dropped. Knows nothing of models: what reads is handed
+in.
 
 Axes: H rows of a strip, W its columns, N characters.
 """
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -49,12 +48,11 @@ LIKELY_SPECKS = 0.9
 """The same of a point at the beginning of its line, where next to none is printed."""
 _SPECKS = frozenset(".,·'")
 
-UNSURE = 0.95
-"""Mean probability of characters below which a strip is read again at other widths."""
-OTHER_WIDTHS = 0.85, 1.2
-"""What these are, in widths of the strip."""
-VOTING_WIDTHS = 1, 0.75, 0.87, 1.15, 1.35
-"""Widths that read together what none of those is sure of; places are told on the first."""
+UNSURE = 0.985
+"""Mean probability of characters below which several views of a strip are read together."""
+VIEWS = (1.0, 0), (0.85, 1), (1.2, -1), (1.35, 1)
+"""What these are: their widths, in that of the strip, and how many pixels lower they are; places
+are told on the first. What misleads the reader at one place of its grid does not at all others."""
 USUAL_PITCH_PX = 12
 """From one letter to the next, in most print, on a strip."""
 _MOST_UNUSUAL, _LEAST_UNUSUAL = 2.2, 1.3
@@ -114,41 +112,25 @@ def read_carefully(strips: Sequence[Pixels], read: Read) -> list[StripText]:
         One result a strip, in order; no text for a strip that shows none.
     """
     results = list(read(strips))
-    retries = [
-        (i, retry)
-        for i, (strip, result) in enumerate(zip(strips, results, strict=True))
-        for retry in _retries(strip, result)
-    ]
-    again = iter(read([image for _, retry in retries for image in retry.images]) if retries else ())
-    for i, retry in retries:
-        parts = [next(again) for _ in retry.images]
-        # nothing to doubt in nothing: what has no text would always be the surest
-        if all(part.text.strip() for part in parts):
-            results[i] = max(results[i], retry.whole(*parts), key=_worth)
+    _read_halves(strips, results, read)
     _vote(strips, results, read)
     return [result if is_legible(result) else NOTHING for result in results]
 
 
-def _vote(strips: Sequence[Pixels], results: list[StripText], read: Read) -> None:
-    """Put what several widths say together in place of what is still unclear.
-
-    Where they agree on nothing, there is no text: `is_legible` is asked after this.
-    """
-    unclear = [i for i, result in enumerate(results) if _is_unclear(result)]
-    views = [
-        [stretch(strips[i], share * _fitting_share(results[i])) for share in VOTING_WIDTHS]
-        for i in unclear
+def _read_halves(strips: Sequence[Pixels], results: list[StripText], read: Read) -> None:
+    """Put what both halves say in place of a reading that lost its place, if it is surer."""
+    lost = [
+        (i, find_cut(strip))
+        for i, (strip, result) in enumerate(zip(strips, results, strict=True))
+        if is_legible(result) and has_lost_place(strip, result)
     ]
-    images = [image for line in views for image, _ in line]
-    voted = read(images, votes=len(VOTING_WIDTHS)) if images else ()
-    for i, line, result in zip(unclear, views, voted, strict=True):
-        image, times = line[0]
-        if result.finished and result.text.strip() and not has_lost_place(image, result):
-            results[i] = _stretched_back(result, times)
-
-
-def _is_unclear(result: StripText) -> bool:
-    return is_legible(result) and result.probability < UNSURE
+    images = [half for i, cut in lost for half in halve(strips[i], cut)]
+    again = iter(read(images) if images else ())
+    for i, cut in lost:
+        left, right = next(again), next(again)
+        # nothing to doubt in nothing: what has no text would always be the surest
+        if left.text.strip() and right.text.strip():
+            results[i] = max(results[i], join(left, right, cut), key=_worth)
 
 
 def _worth(result: StripText) -> tuple[bool, float]:
@@ -156,23 +138,32 @@ def _worth(result: StripText) -> tuple[bool, float]:
     return result.finished, result.probability
 
 
-class _Retry(NamedTuple):
-    """Another way to read a strip."""
+def _vote(strips: Sequence[Pixels], results: list[StripText], read: Read) -> None:
+    """Put what several views say together in place of what is unclear.
 
-    images: tuple[Pixels, ...]
-    whole: Callable[..., StripText]
-    """What was read of the images, as of the strip."""
+    Where they agree on nothing, there is no text: `is_legible` is asked after this.
+    """
+    unclear = [i for i, r in enumerate(results) if is_legible(r) and r.probability < UNSURE]
+    views = [
+        [_view(strips[i], width * _fitting_share(results[i]), down) for width, down in VIEWS]
+        for i in unclear
+    ]
+    images = [image for line in views for image, _ in line]
+    voted = read(images, votes=len(VIEWS)) if images else ()
+    for i, line, result in zip(unclear, views, voted, strict=True):
+        image, times = line[0]
+        if result.finished and result.text.strip() and not has_lost_place(image, result):
+            places = result.centres / np.array([times, 1], np.float32)
+            results[i] = replace(result, centres=places)
 
 
-def _retries(strip: Pixels, result: StripText) -> Iterator[_Retry]:
-    if is_legible(result) and has_lost_place(strip, result):
-        cut = find_cut(strip)
-        yield _Retry(halve(strip, cut), partial(join, cut=cut))
-    if _is_unclear(result):
-        for share in (*OTHER_WIDTHS, _fitting_share(result)):
-            image, times = stretch(strip, share)
-            if times != 1:  # a strip of full width cannot become wider
-                yield _Retry((image,), partial(_stretched_back, times=times))
+def _view(strip: Pixels, share: float, down: int) -> tuple[Pixels, float]:
+    """A strip so many times as wide, and so many pixels lower; how wide it became."""
+    image, times = stretch(strip, share)
+    moved = np.full_like(image, np.median(image))
+    height = len(image)
+    moved[max(0, down) : height + down] = image[max(0, -down) : height - down]
+    return moved, times
 
 
 def has_lost_place(strip: Pixels, result: StripText) -> bool:
@@ -259,10 +250,6 @@ def _fitting_share(result: StripText) -> float:
     pitch = max(1.0, float(across[-1] - across[0]) / (len(across) - 1))
     share = min(USUAL_PITCH_PX / pitch, _MOST_UNUSUAL)
     return share if share > _LEAST_UNUSUAL else 1.0
-
-
-def _stretched_back(result: StripText, times: float) -> StripText:
-    return replace(result, centres=result.centres / np.array([times, 1], np.float32))
 
 
 def join(left: StripText, right: StripText, cut: int) -> StripText:

@@ -28,7 +28,6 @@ from lightseek.data.strips import StripRenderer, StripSample
 from lightseek.ocr import OCR
 from lightseek.reader import read_strips
 from lightseek.readings import (
-    NOTHING,
     UNSURE,
     Read,
     StripText,
@@ -77,13 +76,6 @@ def remember(
     """Read, and keep what was read: the first call is the first reading."""
     calls.append(list(read(strips, votes)))
     return calls[-1]
-
-
-def replay(
-    calls: Iterator[list[StripText]], strips: Sequence[Grey], /, votes: int = 1
-) -> list[StripText]:
-    """What was read before, but nothing where several widths were read together."""
-    return next(calls) if votes == 1 else [NOTHING] * (len(strips) // votes)
 
 
 def words_right(read: str, truth: str) -> list[bool]:
@@ -238,7 +230,6 @@ def show_readings(
     truths: list[str],
     strips: list[Grey],
     first: list[StripText],
-    apart: list[StripText],
     final: list[StripText],
 ) -> None:
     """Print what other readings gained and what was dropped."""
@@ -248,13 +239,13 @@ def show_readings(
         for i, result in enumerate(first)
         if i not in lost and is_legible(result) and result.probability < UNSURE
     ]
-    errors, alone, after = (
+    errors, after = (
         [
             # what is dropped in the end counts as it was
             Levenshtein.distance((result if result.text else first[i]).text, truths[i])
             for i, result in enumerate(results)
         ]
-        for results in (first, apart, final)
+        for results in (first, final)
     )
     dropped = [i for i, result in enumerate(final) if first[i].text and not result.text]
     words = [sum(words_right(r.text, t)) for r, t in zip(first, truths, strict=True)]
@@ -263,8 +254,7 @@ def show_readings(
         f"{len(lost)} strips lost their place: {sum(errors[i] for i in lost)} errors on them,",
         f"{sum(after[i] for i in lost)} after they were read again.",
         f"{len(unclear)} more were unclear: {sum(errors[i] for i in unclear)} errors on them,",
-        f"{sum(alone[i] for i in unclear)} after they were read again at other widths,",
-        f"{sum(after[i] for i in unclear)} after widths voted where none was sure.",
+        f"{sum(after[i] for i in unclear)} after several views of them voted.",
         f"{len(dropped)} strips dropped, on which",
         f"{sum(words[i] for i in dropped)} of all {sum(words)} right words stood.",
     ):
@@ -286,18 +276,16 @@ def main(fonts: Path, text: Path, model: str, held_out: int, count: int, junk: i
     truths: list[str] = []
     strips: list[Grey] = []
     first: list[StripText] = []
-    apart: list[StripText] = []
     final: list[StripText] = []
     for start in range(0, count, AT_ONCE):
         samples = [next(source) for _ in range(min(AT_ONCE, count - start))]
         images = [sample.image for sample in samples]
         calls: list[list[StripText]] = []
         final += read_carefully(images, partial(remember, read, calls))
-        apart += read_carefully(images, partial(replay, iter(calls)))
         truths += [sample.text for sample in samples]
         strips += images
         first += calls[0]
-    show_readings(truths, strips, first, apart, final)
+    show_readings(truths, strips, first, final)
     sure = [c for result in final for c in result.word_confidences()]
     right = [
         w
