@@ -158,7 +158,10 @@ def _vote(strips: Sequence[Pixels], results: list[StripText], read: Read) -> Non
 
 
 def _view(strip: Pixels, share: float, down: int) -> tuple[Pixels, float]:
-    """A strip so many times as wide, and so many pixels lower; how wide it became."""
+    """A strip so many times as wide, and so many pixels lower.
+
+    Also says how many times as wide it became.
+    """
     image, times = stretch(strip, share)
     moved = np.full_like(image, np.median(image))
     height = len(image)

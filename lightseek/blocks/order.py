@@ -154,7 +154,7 @@ def _last_below(core: list[Segment], own: list[Segment], letter: float) -> float
         if len(own) >= _MIN_ROWS and all(_is_prose(rows_of(x), letter) for x in (own, core + own)):
             pitch = math.inf
     else:
-        above, below = rows[-2][0], rows[-1][0]
+        above, below = rows[-2:][0][0], rows[-1][0]
         flush = abs(above.left - below.left) < _ROUGHLY * letter
         pitch = below.middle - above.middle if flush else 0.0
         own = [s for s in own if abs(s.left - below.left) < _ROUGHLY * letter]
