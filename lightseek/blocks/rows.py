@@ -6,15 +6,13 @@ Knows nothing of columns.
 import math
 from dataclasses import replace
 
-from lightseek.blocks.sieve import Segment
+from lightseek.blocks.sieve import MAX_UNEVEN, Segment
 
 Row = list[Segment]
 """Segments on one printed line, left to right."""
 
 MAX_SPACE = 2.5
 """Widest space between words of one line, in heights of a letter."""
-_MAX_UNEVEN = 2.5
-"""Letters of one run over those of another, at most, whose larger ones say how wide that is."""
 _WORD = 4.0
 """Width of a run that is no mark, at least, in heights of a letter."""
 
@@ -97,5 +95,5 @@ def joined(row: Row) -> Row:
 def _size(one: Segment, other: Segment) -> float:
     """Height of the letters by which the space between two runs is measured."""
     small, large = sorted((one, other), key=lambda s: s.letter)
-    uneven = large.letter > _MAX_UNEVEN * small.letter and small.width > _WORD * small.letter
+    uneven = large.letter > MAX_UNEVEN * small.letter and small.width > _WORD * small.letter
     return small.letter if uneven else large.letter

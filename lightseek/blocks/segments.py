@@ -24,10 +24,8 @@ from lightseek.blocks.fragments import (
 from lightseek.blocks.initials import with_initials
 from lightseek.blocks.overprint import part_overprinted
 from lightseek.blocks.sheet import Components, Sheet, touching
-from lightseek.blocks.sieve import BESIDE, Segment, segment_of, text_alone
+from lightseek.blocks.sieve import BESIDE, MAX_UNEVEN, Segment, segment_of, text_alone
 
-_MAX_UNEVEN = 2.5
-"""Letters of one run over those of another that belongs to it, at most."""
 _LONG_DASH = 1.3
 """Width of a dash, in heights of a letter, from which one far above or below a line is a rule."""
 _UNDERSCORES = 3
@@ -268,7 +266,7 @@ def _merged(segments: Iterable[Segment]) -> list[Segment]:
 def _is_one_run(before: Segment, after: Segment) -> bool:
     letter, apart = max(before.letter, after.letter), abs(before.middle - after.middle)
     # first what most runs of a page fail: it is asked of every two of them
-    if apart >= 0.75 * letter or letter > _MAX_UNEVEN * min(before.letter, after.letter):
+    if apart >= 0.75 * letter or letter > MAX_UNEVEN * min(before.letter, after.letter):
         return False
     small, large = (before, after) if before.width <= after.width else (after, before)
     raised = small.height < 0.8 * large.tall and small.width < 3 * letter

@@ -39,6 +39,8 @@ _MAX_SLOPE = 0.1
 """Pixels that it rises or falls a pixel across, at most."""
 BESIDE = 8
 """Farthest that one run is beside another, in heights of a letter."""
+MAX_UNEVEN = 2.5
+"""Letters of one run over those of another that belongs to it, at most."""
 
 
 @dataclass(slots=True)
